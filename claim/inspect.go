@@ -1,0 +1,54 @@
+package claim
+
+import "context"
+
+// Inspector is implemented by stores that let an operator look and repair. It
+// is not used while messages are handled.
+type Inspector interface {
+	// Get returns the record of key, with State Absent when there is none.
+	Get(ctx context.Context, key Key) (Entry, error)
+
+	// List returns some of the records that match, and the cursor from which to
+	// go on; an empty cursor starts, and an empty one in the answer is the end.
+	// A page may be empty or hold more than limit. Records that exist throughout
+	// the listing are returned at least once; done records carry their digest
+	// but no key, because stores keep no ids of finished messages.
+	List(ctx context.Context, filter Filter, cursor string, limit int) (page []Entry, next string, err error)
+
+	// Forget removes the record whose fence the operator saw, so that the next
+	// delivery starts afresh. It returns ErrLost when the record has moved on.
+	Forget(ctx context.Context, key Key, fence uint64) error
+
+	// Revive makes a done, dead, released or parked record claimable at once,
+	// with attempts counted from zero and the fence kept, so that the next
+	// delivery runs exactly once more. It returns ErrLost when the record has
+	// moved on or is running.
+	Revive(ctx context.Context, key Key, fence uint64) error
+}
+
+// Entry is a record as an operator sees it.
+type Entry struct {
+	Record
+	// Digest identifies the record when it has no Key.
+	Digest Digest
+	// Now is the store's time at which the record was read. Compare Deadline and
+	// Expires with it, never with the local clock.
+	Now Instant
+}
+
+// Filter selects records. The zero Filter selects all.
+type Filter struct {
+	// State selects one state. Zero: all.
+	State State
+	// Namespace and Consumer select by the record's key when they are not empty;
+	// done records have none and then do not match.
+	Namespace string
+	Consumer  string
+}
+
+// Match reports whether the filter selects r.
+func (f Filter) Match(r *Record) bool {
+	return (f.State == 0 || f.State == r.State) &&
+		(f.Namespace == "" || f.Namespace == r.Key.Namespace()) &&
+		(f.Consumer == "" || f.Consumer == r.Key.Consumer())
+}

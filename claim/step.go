@@ -1,0 +1,213 @@
+package claim
+
+import "strconv"
+
+// Step applies op to the record of its key at the store's time now. It sets the
+// answer in op, with bare sentinels as errors, and returns the record to write
+// and whether it has to be written; an absent record to write means delete.
+// Step does no I/O and reads no clock. The caller has validated op and makes
+// reading rec, Step and writing one atomic step. rec may be past its Expires.
+//
+// Results are not copied: a store that keeps the returned record must own the
+// bytes of op.Completion.Result.
+func Step(rec Record, op *Op, now Instant) (next Record, write bool) {
+	op.Verdict, op.Recovered, op.Err = Verdict{}, false, nil
+	if rec.State != StateAbsent && now >= rec.Expires {
+		rec = Record{}
+	}
+	switch op.Kind {
+	case OpTryClaim:
+		return stepTryClaim(rec, op, now)
+	case OpExtend:
+		return stepExtend(rec, op, now)
+	case OpMarkDone:
+		return stepMarkDone(rec, op, now)
+	case OpMarkDead:
+		return stepMarkDead(rec, op, now)
+	case OpRelease:
+		return stepRelease(rec, op, now)
+	case OpForget:
+		return stepForget(rec, op)
+	case OpRevive:
+		return stepRevive(rec, op, now)
+	}
+	op.Err = op.Validate()
+	return rec, false
+}
+
+func stepTryClaim(rec Record, op *Op, now Instant) (Record, bool) {
+	req, v := &op.Request, &op.Verdict
+	if rec.Fingerprint.Differs(req.Fingerprint) {
+		v.Outcome = Mismatch
+		return rec, false
+	}
+	mine := rec.Token == req.Token
+	switch rec.State {
+	case StateDone:
+		*v = Verdict{Outcome: Done, Result: rec.Result, Omitted: rec.Omitted,
+			Remaining: rec.Expires.Sub(now), Age: max(0, now.Sub(Instant(rec.Fence)))}
+		return rec, false
+	case StateDead:
+		*v = Verdict{Outcome: Dead, Attempt: rec.Attempt, Reason: rec.Reason}
+		return rec, false
+	case StatePending:
+		if now < rec.Deadline {
+			if !mine {
+				*v = Verdict{Outcome: Pending, Remaining: rec.Deadline.Sub(now)}
+				return rec, false
+			}
+			// The first reply was lost; the takeover flag went with it.
+			*v = Verdict{Outcome: Claimed, Grant: rec.grant(), Remaining: rec.Deadline.Sub(now)}
+			return rec, false
+		}
+		if mine {
+			v.Outcome = Stale
+			return rec, false
+		}
+		if req.Takeover == Park {
+			*v = Verdict{Outcome: Parked, Attempt: rec.Attempt}
+			return rec, false
+		}
+	case StateReleased:
+		if mine {
+			v.Outcome = Stale
+			return rec, false
+		}
+		if now < rec.Deadline {
+			*v = Verdict{Outcome: Pending, Remaining: rec.Deadline.Sub(now)}
+			return rec, false
+		}
+	}
+	if req.MaxAttempts > 0 && rec.Attempt >= req.MaxAttempts {
+		rec.State = StateDead
+		rec.Key = op.Key
+		rec.Reason = AttemptsExhausted(rec.Attempt)
+		rec.Retention = req.Retention
+		rec.Expires = now.Add(req.Retention)
+		*v = Verdict{Outcome: Dead, Attempt: rec.Attempt, Reason: rec.Reason}
+		return rec, true
+	}
+	return grantClaim(rec, op, now), true
+}
+
+func grantClaim(rec Record, op *Op, now Instant) Record {
+	req := &op.Request
+	next := Record{
+		State:       StatePending,
+		Key:         op.Key,
+		Token:       req.Token,
+		Fence:       max(rec.Fence+1, uint64(max(now, 1))),
+		Attempt:     rec.Attempt + 1,
+		Deadline:    now.Add(req.TTL),
+		Retention:   req.Retention,
+		Fingerprint: req.Fingerprint,
+	}
+	if next.Fingerprint.IsZero() {
+		next.Fingerprint = rec.Fingerprint
+	}
+	next.Expires = next.Deadline.Add(next.Retention)
+	op.Verdict = Verdict{Outcome: Claimed, Grant: next.grant(), Remaining: req.TTL,
+		Takeover: rec.State == StatePending}
+	return next
+}
+
+func stepExtend(rec Record, op *Op, now Instant) (Record, bool) {
+	if rec.State != StatePending || !rec.heldBy(op.Grant) {
+		op.Err = ErrLost
+		return rec, false
+	}
+	rec.Deadline = now.Add(op.TTL)
+	rec.Expires = rec.Deadline.Add(rec.Retention)
+	return rec, true
+}
+
+func stepMarkDone(rec Record, op *Op, now Instant) (Record, bool) {
+	c := &op.Completion
+	next := Record{State: StateDone, Fence: op.Grant.Fence, Expires: now.Add(c.Retention), Omitted: c.Omitted}
+	if len(c.Result) > MaxResultBytes {
+		next.Omitted = true
+	} else {
+		next.Result = c.Result
+	}
+	switch {
+	case rec.State == StatePending && rec.heldBy(op.Grant):
+		next.Fingerprint = rec.Fingerprint
+	case rec.State == StateDone && rec.Fence == op.Grant.Fence:
+		op.Recovered = rec.Recovered
+		return rec, false
+	case rec.State == StateAbsent:
+		next.Fingerprint = c.Fingerprint
+		next.Recovered, op.Recovered = true, true
+	default:
+		op.Err = ErrLost
+		return rec, false
+	}
+	return next, true
+}
+
+func stepMarkDead(rec Record, op *Op, now Instant) (Record, bool) {
+	switch {
+	case rec.State == StatePending && rec.heldBy(op.Grant):
+		rec.State = StateDead
+		rec.Reason = CutReason(op.Reason)
+		rec.Expires = now.Add(rec.Retention)
+		return rec, true
+	case rec.State == StateDead && rec.heldBy(op.Grant):
+		return rec, false
+	}
+	op.Err = ErrLost
+	return rec, false
+}
+
+func stepRelease(rec Record, op *Op, now Instant) (Record, bool) {
+	g := op.Grant
+	mine := rec.heldBy(g) || g.Fence == 0 && rec.Token == g.Token
+	switch {
+	case rec.State == StatePending && mine:
+		rec.State = StateReleased
+		rec.Deadline = now.Add(op.TTL)
+		rec.Expires = rec.Deadline.Add(rec.Retention)
+		return rec, true
+	case rec.State == StateReleased && mine:
+		return rec, false
+	case rec.State == StateAbsent:
+		deadline := now.Add(op.TTL)
+		return Record{State: StateReleased, Key: op.Key, Token: g.Token, Fence: g.Fence, Attempt: g.Attempt,
+			Deadline: deadline, Retention: TombstoneTTL, Expires: deadline.Add(TombstoneTTL)}, true
+	}
+	op.Err = ErrLost
+	return rec, false
+}
+
+func stepForget(rec Record, op *Op) (Record, bool) {
+	switch {
+	case rec.State == StateAbsent:
+		return rec, false
+	case rec.Fence != op.Grant.Fence:
+		op.Err = ErrLost
+		return rec, false
+	}
+	return Record{}, true
+}
+
+func stepRevive(rec Record, op *Op, now Instant) (Record, bool) {
+	running := rec.State == StatePending && now < rec.Deadline
+	if rec.State == StateAbsent || running || rec.Fence != op.Grant.Fence {
+		op.Err = ErrLost
+		return rec, false
+	}
+	return Record{State: StateReleased, Key: op.Key, Fence: rec.Fence, Fingerprint: rec.Fingerprint,
+		Deadline: now, Retention: rec.Expires.Sub(now), Expires: rec.Expires}, true
+}
+
+// AttemptsExhausted returns the reason of a record that died because the key
+// had all its attempts.
+func AttemptsExhausted(attempt int) string {
+	return "attempts exhausted after " + strconv.Itoa(attempt)
+}
+
+func (r *Record) grant() Grant {
+	return Grant{Token: r.Token, Fence: r.Fence, Attempt: r.Attempt}
+}
+
+func (r *Record) heldBy(g Grant) bool { return r.Token == g.Token && r.Fence == g.Fence }
