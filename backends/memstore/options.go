@@ -1,0 +1,68 @@
+package memstore
+
+import (
+	"fmt"
+	"time"
+)
+
+// The defaults of Options.
+const (
+	DefaultMaxRecords = 1 << 20
+	DefaultMaxBytes   = 256 << 20
+	DefaultShards     = 64
+)
+
+// maxShards keeps a shard's number within two bytes of a digest.
+const maxShards = 1 << 16
+
+// Options configures a Store. The zero Options, and nil, mean the defaults.
+type Options struct {
+	// MaxRecords bounds the number of records, of every state. Defaults to
+	// DefaultMaxRecords, 1,048,576.
+	MaxRecords int
+	// MaxBytes bounds the memory, as the store estimates it: records with their
+	// share of the indexes, ids, results and reasons. A done record without a
+	// result counts 128 bytes, a pending one 288 and the bytes of its id,
+	// consumer and namespace. Defaults to DefaultMaxBytes, 256 MiB.
+	//
+	// A completion never fails for want of room: its result is left out then,
+	// and the record says Omitted. Reasons of dead records are kept beyond the
+	// bound, at most claim.MaxReasonBytes each.
+	MaxBytes int64
+	// Shards is the number of independent locks, 1 to 65,536. Defaults to
+	// DefaultShards, 64.
+	Shards int
+	// Now is the clock. It is called with a lock held, so it must be quick and
+	// must not call the store. Defaults to time.Now; the default is read by its
+	// monotonic part, so that a step of the wall clock neither ends a lease nor
+	// keeps one alive.
+	Now func() time.Time
+}
+
+// withDefaults returns a checked copy of o.
+func (o *Options) withDefaults() (Options, error) {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	if c.MaxRecords == 0 {
+		c.MaxRecords = DefaultMaxRecords
+	}
+	if c.MaxBytes == 0 {
+		c.MaxBytes = DefaultMaxBytes
+	}
+	if c.Shards == 0 {
+		c.Shards = DefaultShards
+	}
+	switch {
+	case c.MaxRecords < 0:
+		return c, fmt.Errorf("memstore: Options.MaxRecords is %d, want 1 or more", c.MaxRecords)
+	case c.MaxRecords > maxSlots:
+		return c, fmt.Errorf("memstore: Options.MaxRecords is %d, want at most %d", c.MaxRecords, maxSlots)
+	case c.MaxBytes < 0:
+		return c, fmt.Errorf("memstore: Options.MaxBytes is %d, want 1 or more", c.MaxBytes)
+	case c.Shards < 0 || c.Shards > maxShards:
+		return c, fmt.Errorf("memstore: Options.Shards is %d, want 1 to %d", c.Shards, maxShards)
+	}
+	return c, nil
+}
