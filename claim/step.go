@@ -6,7 +6,9 @@ import "strconv"
 // answer in op, with bare sentinels as errors, and returns the record to write
 // and whether it has to be written; an absent record to write means delete.
 // Step does no I/O and reads no clock. The caller has validated op and makes
-// reading rec, Step and writing one atomic step. rec may be past its Expires.
+// reading rec, Step and writing one atomic step. rec may be past its Expires. A
+// store that remembers the fence of a record that is gone may pass it in an
+// otherwise zero rec: the next grant is above it.
 //
 // Results are not copied: a store that keeps the returned record must own the
 // bytes of op.Completion.Result.
