@@ -1,0 +1,196 @@
+package dedupe
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/oncebus/once/bus"
+	"github.com/oncebus/once/claim"
+)
+
+// Do runs fn unless it has run for id, and returns its result, or the one that
+// was kept when it ran. It is the primitive on which Wrap stands, for work that
+// comes without a bus.
+//
+// When fn fails, the claim is given back and Do returns fn's error, wrapped. The
+// other errors are those of this package; bus.SettlementOf(err).Delay says when
+// it makes sense to try again. Options.DeadLetter and OnDuplicate are for
+// messages and not called.
+func (d *Deduper) Do(ctx context.Context, id Identity, fn func(ctx context.Context) ([]byte, error)) (Result, error) {
+	key, err := d.key(id)
+	if err != nil {
+		return Result{}, bus.Reject(fmt.Errorf("%w: %w", ErrNoID, err))
+	}
+	return d.process(ctx, &attempt{key: key, fp: id.Fingerprint, fn: fn})
+}
+
+// Wrap returns a bus.Handler that runs h at most once for each message id, as far
+// as the guarantees of the package documentation go.
+func (d *Deduper) Wrap(h bus.Handler) bus.Handler {
+	return func(ctx context.Context, m *bus.Message) error {
+		a := &attempt{msg: m, handler: h}
+		var err error
+		if a.key, a.fp, err = d.identify(m); err != nil {
+			return d.unidentified(ctx, a, err)
+		}
+		_, err = d.process(ctx, a)
+		return err
+	}
+}
+
+// unidentified ends a message whose id the policy could not find.
+func (d *Deduper) unidentified(ctx context.Context, a *attempt, err error) error {
+	if d.opts.ObserveOnly {
+		_, err = d.process(ctx, a)
+		return err
+	}
+	d.count.deliveries.Add(1)
+	d.decided(ctx, a, Decision{Source: FromPolicy, Err: err})
+	err = d.reject(ctx, a, 0, err)
+	d.settled(ctx, a, err)
+	return err
+}
+
+// process takes an attempt with a key, or a message that passes without one,
+// through the steps from memory to settlement.
+func (d *Deduper) process(ctx context.Context, a *attempt) (Result, error) {
+	if !d.enter() {
+		return Result{}, bus.RetryAfter(ErrClosed, jitter(d.opts.CircuitCooldown))
+	}
+	defer d.exit()
+	d.count.deliveries.Add(1)
+	a.begun = time.Now()
+	result, err := d.answer(ctx, a)
+	d.settled(ctx, a, err)
+	return result, err
+}
+
+func (d *Deduper) answer(ctx context.Context, a *attempt) (Result, error) {
+	if a.key.IsZero() {
+		d.count.passedThrough.Add(1)
+		return d.runUnclaimed(ctx, a, ErrNoID)
+	}
+	if d.opts.ObserveOnly {
+		return d.observe(ctx, a)
+	}
+	until := a.begun.Add(d.opts.LocalWait)
+	for {
+		if result, err, ok := d.recall(ctx, a); ok {
+			return result, err
+		}
+		leader := d.flights.join(a)
+		if leader == nil {
+			break
+		}
+		if !d.flights.wait(ctx, leader, time.Until(until)) {
+			return Result{}, d.pending(ctx, a, FromFlight, d.keeper.remaining(&leader.lease))
+		}
+	}
+	defer d.flights.leave(a)
+	if err := d.claim(ctx, a); err != nil {
+		return d.unanswered(ctx, a, err)
+	}
+	return d.decide(ctx, a)
+}
+
+// recall answers a from what this process remembers, if it can.
+func (d *Deduper) recall(ctx context.Context, a *attempt) (result Result, err error, ok bool) {
+	digest := a.key.Digest()
+	if fp, found := d.memory.find(digest); found {
+		if fp.Differs(a.fp) {
+			return Result{}, d.mismatch(ctx, a, FromMemory), true
+		}
+		d.count.memoryHits.Add(1)
+		result, err = d.duplicate(ctx, a, FromMemory, claim.Verdict{})
+		return result, err, true
+	}
+	return d.finished.recall(ctx, a)
+}
+
+// duplicate ends an attempt whose key is done.
+func (d *Deduper) duplicate(ctx context.Context, a *attempt, from Source, v claim.Verdict) (Result, error) {
+	d.count.duplicate(v.Age)
+	d.decided(ctx, a, Decision{Outcome: claim.Done, Source: from, Age: v.Age})
+	result := Result{Bytes: v.Result, Omitted: v.Omitted, Duplicate: true}
+	if a.msg != nil && d.opts.OnDuplicate != nil {
+		return result, d.opts.OnDuplicate(ctx, a.msg, result)
+	}
+	return result, nil
+}
+
+// pending ends an attempt that has to come again after remaining.
+func (d *Deduper) pending(ctx context.Context, a *attempt, from Source, remaining time.Duration) error {
+	d.count.pending.Add(1)
+	d.decided(ctx, a, Decision{Outcome: claim.Pending, Source: from})
+	return bus.RetryAfter(ErrPending, jitter(remaining))
+}
+
+func (d *Deduper) mismatch(ctx context.Context, a *attempt, from Source) error {
+	d.count.mismatched.Add(1)
+	d.decided(ctx, a, Decision{Outcome: claim.Mismatch, Source: from})
+	return d.reject(ctx, a, 0, ErrMismatch)
+}
+
+// decide ends an attempt by the store's verdict, or runs its handler.
+func (d *Deduper) decide(ctx context.Context, a *attempt) (Result, error) {
+	if a.op.Verdict.Outcome != claim.Claimed {
+		return d.declined(ctx, a)
+	}
+	d.granted(ctx, a)
+	return d.execute(ctx, a)
+}
+
+// declined ends an attempt whose claim was not granted.
+func (d *Deduper) declined(ctx context.Context, a *attempt) (Result, error) {
+	v := a.op.Verdict
+	switch v.Outcome {
+	case claim.Done:
+		if v.Result == nil && !v.Omitted {
+			d.memory.add(a.key.Digest(), a.fp, v.Remaining)
+		}
+		return d.duplicate(ctx, a, FromStore, v)
+	case claim.Pending:
+		return Result{}, d.pending(ctx, a, FromStore, v.Remaining)
+	case claim.Mismatch:
+		return Result{}, d.mismatch(ctx, a, FromStore)
+	case claim.Dead:
+		d.count.dead.Add(1)
+		d.decided(ctx, a, Decision{Outcome: v.Outcome, Source: FromStore, Attempt: v.Attempt})
+		return Result{}, d.reject(ctx, a, v.Attempt, fmt.Errorf("%w: %s", ErrDead, v.Reason))
+	case claim.Parked:
+		d.count.parked.Add(1)
+		d.decided(ctx, a, Decision{Outcome: v.Outcome, Source: FromStore, Attempt: v.Attempt})
+		return Result{}, d.reject(ctx, a, v.Attempt, ErrParked)
+	}
+	return d.unanswered(ctx, a, claim.Corrupt("the store's verdict is "+v.Outcome.String()))
+}
+
+// reject sends a message to the dead-letter sink, if there is one, and then
+// rejects it because of err.
+func (d *Deduper) reject(ctx context.Context, a *attempt, attempt int, err error) error {
+	if sinkErr := d.deadLetter(ctx, a, attempt, err); sinkErr != nil {
+		return bus.RetryAfter(fmt.Errorf("%w; %w", err, sinkErr), d.opts.Backoff(max(1, attempt)))
+	}
+	return bus.Reject(err)
+}
+
+// deadLetter hands a's message to the sink, if there are both.
+func (d *Deduper) deadLetter(ctx context.Context, a *attempt, attempt int, reason error) error {
+	if a.msg == nil || d.opts.DeadLetter == nil {
+		return nil
+	}
+	id := claim.Digest(a.identity()).String()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.opts.CommitTimeout)
+	defer cancel()
+	err := d.opts.DeadLetter(ctx, bus.DeadLetter{
+		Message: a.msg, ID: "dead." + id, Consumer: d.opts.Consumer, Reason: claim.CutReason(reason.Error()), Attempt: attempt,
+	})
+	if err != nil {
+		d.count.sinkFailed.Add(1)
+		d.opts.Logger.Error("dedupe: dead-letter sink failed, the message is retried", "consumer", d.opts.Consumer, "error", err)
+		return fmt.Errorf("dedupe: dead-letter sink: %w", err)
+	}
+	d.count.deadLettered.Add(1)
+	return nil
+}

@@ -1,0 +1,106 @@
+package dedupe
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/oncebus/once/bus"
+	"github.com/oncebus/once/claim"
+)
+
+// Identity is what makes two deliveries, or two calls of Do, the same.
+type Identity struct {
+	// Namespace separates tenants. Defaults to Options.Namespace.
+	Namespace string
+	// ID is the message id; "" means that there is none.
+	ID string
+	// Fingerprint, when not zero, must be the same for every use of the ID.
+	Fingerprint claim.Fingerprint
+}
+
+// ID returns the Identity of a message id in the Deduper's own namespace.
+func ID(id string) Identity { return Identity{ID: id} }
+
+// KeyFunc finds the identity of a message. An Identity without an ID is treated
+// by Options.MissingID, and so is an error. It must be deterministic, and read
+// only what an authenticated publisher set: whoever can choose the id of a
+// message can suppress another's.
+type KeyFunc func(m *bus.Message) (Identity, error)
+
+// ByMessageID is the KeyFunc of the publisher's message id. It is the default.
+func ByMessageID(m *bus.Message) (Identity, error) { return ID(m.ID), nil }
+
+// ByHeader returns the KeyFunc of the first value of a header.
+func ByHeader(name string) KeyFunc {
+	return func(m *bus.Message) (Identity, error) { return ID(m.Header.Get(name)), nil }
+}
+
+// ByPosition is the KeyFunc of the place where the bus keeps the message. It
+// recognises redeliveries, but not a message that was published twice.
+func ByPosition(m *bus.Message) (Identity, error) {
+	if m.Position == "" {
+		return Identity{}, nil
+	}
+	return ID("position:" + m.Position), nil
+}
+
+// ByPayload is the KeyFunc of the SHA-256 of the payload. Two messages that mean
+// different things must then differ in their payload.
+func ByPayload(m *bus.Message) (Identity, error) {
+	sum := sha256.Sum256(m.Data)
+	return ID("sha256:" + hex.EncodeToString(sum[:])), nil
+}
+
+// PayloadFingerprint is an Options.Fingerprint that covers the whole payload.
+func PayloadFingerprint(m *bus.Message) claim.Fingerprint { return claim.FingerprintOf(m.Data) }
+
+// key returns the claim key of an identity.
+func (d *Deduper) key(id Identity) (claim.Key, error) {
+	if id.Namespace == "" {
+		id.Namespace = d.opts.Namespace
+	}
+	return claim.NewKey(id.Namespace, d.opts.Consumer, claim.MessageID(id.ID))
+}
+
+// identify finds the key and fingerprint of a message, after the policy for
+// messages without an id. The key is zero when the message is to pass through.
+func (d *Deduper) identify(m *bus.Message) (key claim.Key, fp claim.Fingerprint, err error) {
+	id, err := d.opts.Key(m)
+	if err == nil && id.ID == "" {
+		err = ErrNoID
+	}
+	if err != nil {
+		if id, err = d.substitute(m, err); err != nil || id.ID == "" {
+			return claim.Key{}, fp, err
+		}
+	}
+	if id.Fingerprint.IsZero() && d.opts.Fingerprint != nil {
+		id.Fingerprint = d.opts.Fingerprint(m)
+	}
+	if key, err = d.key(id); err != nil {
+		return claim.Key{}, fp, fmt.Errorf("%w: %w", ErrNoID, err)
+	}
+	return key, id.Fingerprint, nil
+}
+
+// substitute applies Options.MissingID to a message whose id could not be found
+// because of cause. An Identity without an ID means pass through.
+func (d *Deduper) substitute(m *bus.Message, cause error) (Identity, error) {
+	d.count.missingID.Add(1)
+	switch d.opts.MissingID {
+	case HashPayload:
+		return ByPayload(m)
+	case UsePosition:
+		if m.Position != "" {
+			return ByPosition(m)
+		}
+		return Identity{}, fmt.Errorf("%w: and the bus gives no position", ErrNoID)
+	case PassThrough:
+		return Identity{}, nil
+	}
+	if cause == ErrNoID {
+		return Identity{}, ErrNoID
+	}
+	return Identity{}, fmt.Errorf("%w: %w", ErrNoID, cause)
+}
