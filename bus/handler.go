@@ -22,6 +22,10 @@ type BatchHandler func(ctx context.Context, batch []*Message) []error
 // as a test's FailNow does.
 var ErrGoexit = errors.New("bus: handler left its goroutine (runtime.Goexit)")
 
+// ErrBatchResult is how a batch failed whose handler did not return one error for
+// each message.
+var ErrBatchResult = errors.New("bus: batch handler returned a wrong number of errors")
+
 // PanicError is how a handler failed that panicked.
 type PanicError struct {
 	// Value is what the handler panicked with.
@@ -64,4 +68,26 @@ func Guard(run func() error, end func(error)) {
 // may take it away by runtime.Goexit.
 func Serve(ctx context.Context, h Handler, m *Message, settle func(Settlement)) {
 	Guard(func() error { return h(ctx, m) }, func(err error) { settle(SettlementOf(err)) })
+}
+
+// ServeBatch is Serve for a batch: it calls settle once for each message, by its
+// index. A handler that panics, leaves its goroutine or returns a wrong number
+// of errors failed for every message, for nobody knows which ones it finished.
+func ServeBatch(ctx context.Context, h BatchHandler, batch []*Message, settle func(int, Settlement)) {
+	var errs []error
+	Guard(func() error {
+		errs = h(ctx, batch)
+		if len(errs) != len(batch) {
+			return fmt.Errorf("%w: %d for %d messages", ErrBatchResult, len(errs), len(batch))
+		}
+		return nil
+	}, func(err error) {
+		for i := range batch {
+			if err != nil {
+				settle(i, SettlementOf(err))
+			} else {
+				settle(i, SettlementOf(errs[i]))
+			}
+		}
+	})
 }
