@@ -1,0 +1,161 @@
+package claimtest
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/oncebus/once/claim"
+)
+
+// Harness is one store under test.
+type Harness struct {
+	// Store is an empty store, or an empty key space of its own in a shared one.
+	Store claim.Store
+	// Advance moves the store's clock forward by at least d: by setting a fake
+	// clock, or by waiting on a real server's clock.
+	Advance func(d time.Duration)
+	// Unit is the shortest time the suite uses as a lease; with fake clocks e.g.
+	// time.Second, with real servers e.g. 30ms. All leases, delays and
+	// retentions in the suite are multiples of it. With a Unit of a second or
+	// more the clock is taken for a fake one, and the suite advances it by
+	// minutes too.
+	Unit time.Duration
+	// Parallel lets cases run side by side: for stores on a shared real server,
+	// with a key space of their own per Harness.
+	Parallel bool
+}
+
+// testCase is one rule and its check.
+type testCase struct {
+	name string
+	// why is the rule, as a sentence, printed on failure.
+	why string
+	// inspector says that the case needs a claim.Inspector, batcher that it
+	// needs a claim.Batcher and is not repeated in batches.
+	inspector, batcher bool
+	run                func(e *env)
+}
+
+// allCases returns the suite in the order of package claim's documentation.
+func allCases() []testCase {
+	return slices.Concat(
+		tableCases(), lateCases(),
+		claimCases, attemptCases, fingerprintCases,
+		extendCases, doneCases, deadCases, releaseCases,
+		retentionCases, fenceCases,
+		keyCases, invalidCases(), contextCases, errorCases,
+		concurrencyCases, batchCases, inspectCases,
+	)
+}
+
+// Run runs the suite. It calls open once per case; open registers its clean-up
+// with t.
+func Run(t *testing.T, open func(t testing.TB) *Harness) {
+	for _, mode := range []mode{single, batched} {
+		t.Run(mode.String(), func(t *testing.T) {
+			for _, c := range allCases() {
+				if c.batcher && mode == single {
+					continue
+				}
+				t.Run(c.name, func(t *testing.T) {
+					h := open(t)
+					if h.Parallel {
+						t.Parallel()
+					}
+					e := newEnv(t, h, mode)
+					if why := e.lacks(&c); why != "" {
+						t.Skip(why)
+					}
+					defer func() {
+						if t.Failed() {
+							t.Logf("the rule: %s", c.why)
+						}
+					}()
+					c.run(e)
+				})
+			}
+		})
+	}
+}
+
+// Failure is a case that a store failed.
+type Failure struct {
+	// Case is the name of the case, as Run would print it.
+	Case string
+	// Why is the rule that the store breaks.
+	Why string
+	// Message is what the case reported first.
+	Message string
+}
+
+// Failures runs the suite and returns the cases that fail, without failing t.
+// It is for negative controls: a store that is broken on purpose must have
+// some.
+func Failures(t testing.TB, open func(t testing.TB) *Harness) []Failure {
+	var failures []Failure
+	for _, mode := range []mode{single, batched} {
+		for _, c := range allCases() {
+			if c.batcher && mode == single {
+				continue
+			}
+			r := &recorder{}
+			r.run(func() {
+				e := newEnv(r, open(t), mode)
+				if e.lacks(&c) == "" {
+					c.run(e)
+				}
+			})
+			if len(r.messages) > 0 {
+				failures = append(failures, Failure{mode.String() + "/" + c.name, c.why, r.messages[0]})
+			}
+		}
+	}
+	return failures
+}
+
+// tester is the part of testing.TB that cases use, so that a recorder can stand
+// in for it.
+type tester interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// recorder is a tester that keeps failures to itself.
+type recorder struct {
+	mu       sync.Mutex
+	messages []string
+}
+
+// run calls fn in a goroutine of its own, which Fatalf may end. A panic counts
+// as a failure.
+func (r *recorder) run(fn func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			if p := recover(); p != nil {
+				r.Errorf("panic: %v", p)
+			}
+		}()
+		fn()
+	}()
+	<-done
+}
+
+func (*recorder) Helper() {}
+
+func (r *recorder) Errorf(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.messages = append(r.messages, fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) Fatalf(format string, args ...any) {
+	r.Errorf(format, args...)
+	runtime.Goexit()
+}
