@@ -1,0 +1,98 @@
+package dedupe_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/oncebus/once/backends/memstore"
+	"github.com/oncebus/once/bus"
+	"github.com/oncebus/once/dedupe"
+)
+
+func TestCloseWaitsForWhatRunsAndRefusesWhatComes(t *testing.T) {
+	virtual(t, func(t *testing.T, store *memstore.Store) {
+		d := newDeduper(t, store, nil)
+		work := newBusy()
+		h := d.Wrap(work.handler)
+		answer := deliver(h, message("1"))
+		<-work.started
+		closed := make(chan error, 1)
+		go func() { closed <- d.Close(context.Background()) }()
+		pass(5 * lease) // the lease is kept meanwhile
+		err := h(t.Context(), message("2"))
+		if s := expectAction(t, err, bus.ActionRetry); !errors.Is(err, dedupe.ErrClosed) || s.Delay <= 0 {
+			t.Errorf("a message after Close is told %v", err)
+		}
+		for _, err := range d.WrapBatch(nil)(t.Context(), []*bus.Message{message("3"), message("4")}) {
+			if !errors.Is(err, dedupe.ErrClosed) {
+				t.Errorf("a batch after Close is told %v", err)
+			}
+		}
+		work.end <- nil
+		expectAction(t, <-answer, bus.ActionAck)
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestCloseWithADeadlineCancelsWhatRuns(t *testing.T) {
+	virtual(t, func(t *testing.T, store *memstore.Store) {
+		d := newDeduper(t, store, nil)
+		cause := make(chan error, 1)
+		answer := deliver(d.Wrap(func(ctx context.Context, _ *bus.Message) error {
+			<-ctx.Done()
+			cause <- context.Cause(ctx)
+			return ctx.Err()
+		}), message("1"))
+		pass(lease / 10)
+		ctx, cancel := context.WithTimeout(t.Context(), lease)
+		defer cancel()
+		if err := d.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Close returned %v", err)
+		}
+		if err := <-cause; !errors.Is(err, dedupe.ErrClosed) {
+			t.Errorf("the handler was cancelled because of %v", err)
+		}
+		expectAction(t, <-answer, bus.ActionRetry)
+		if err := d.Close(t.Context()); err != nil {
+			t.Errorf("the second Close returned %v", err)
+		}
+	})
+}
+
+func TestObserveOnlyRunsEverythingAndCountsWhatItWouldSkip(t *testing.T) {
+	virtual(t, func(t *testing.T, store *memstore.Store) {
+		d := newDeduper(t, store, func(o *dedupe.Options) { o.ObserveOnly = true; o.MaxAttempts = 1 })
+		var did effects
+		h := d.Wrap(did.handler)
+		for range 3 {
+			expectAction(t, h(t.Context(), message("1")), bus.ActionAck)
+			pass(10 * time.Second)
+		}
+		expectAction(t, h(t.Context(), message("")), bus.ActionAck)
+		failing := d.Wrap(func(context.Context, *bus.Message) error { return errBoom })
+		for range 3 {
+			if err := failing(t.Context(), message("2")); err != errBoom {
+				t.Errorf("the handler's error comes back as %v, want it untouched", err)
+			}
+		}
+		batch := d.WrapBatch(func(_ context.Context, ms []*bus.Message) []error {
+			for _, m := range ms {
+				did.add(m)
+			}
+			return make([]error, len(ms))
+		})
+		for _, err := range batch(t.Context(), []*bus.Message{message("1"), message("3"), message("3")}) {
+			expectAction(t, err, bus.ActionAck)
+		}
+		if did.count("1") != 4 || did.count("3") != 2 || did.count("") != 1 {
+			t.Errorf("ran %v, want every delivery", did.ids)
+		}
+		if s := d.Stats(); s.Duplicates != 3 || s.OldestDuplicate < 20*time.Second || s.Observed != 4 {
+			t.Errorf("%d duplicates, the oldest %v, %d observed; want 3, 30s, 4", s.Duplicates, s.OldestDuplicate, s.Observed)
+		}
+	})
+}

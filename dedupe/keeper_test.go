@@ -1,0 +1,208 @@
+package dedupe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/oncebus/once/backends/memstore"
+	"github.com/oncebus/once/bus"
+	"github.com/oncebus/once/claim"
+)
+
+// tripCounter counts the batches of extensions that reach a store.
+type tripCounter struct {
+	*memstore.Store
+	mu    sync.Mutex
+	trips int
+	sizes int
+	err   error // answers all extensions
+}
+
+func (c *tripCounter) Apply(ctx context.Context, ops []*claim.Op) {
+	if ops[0].Kind == claim.OpExtend {
+		c.mu.Lock()
+		c.trips++
+		c.sizes += len(ops)
+		err := c.err
+		c.mu.Unlock()
+		if err != nil {
+			for _, op := range ops {
+				op.Fail(err)
+			}
+			return
+		}
+	}
+	c.Store.Apply(ctx, ops)
+}
+
+func newTripCounter(t *testing.T) *tripCounter {
+	store, err := memstore.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tripCounter{Store: store}
+}
+
+func quietOptions() *Options {
+	return &Options{Consumer: "billing", Lease: 3 * time.Second, Logger: slog.New(slog.DiscardHandler)}
+}
+
+func TestKeeperExtendsTenThousandLeasesInFewTrips(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const claims, intervals = 10_000, 6
+		store := newTripCounter(t)
+		d, err := New(store, quietOptions())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for i := range claims {
+			wg.Go(func() {
+				_, err := d.Do(ctx, ID(fmt.Sprint(i)), func(ctx context.Context) ([]byte, error) {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				})
+				if !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			})
+		}
+		<-time.After(intervals*time.Second + time.Second/2)
+		cancel()
+		wg.Wait()
+		if store.trips > intervals*claims/1000 || store.sizes < intervals*claims {
+			t.Errorf("%d extensions in %d trips, want %d in at most one trip for 1,000 claims", store.sizes, store.trips, intervals*claims)
+		}
+		if s := d.Stats(); s.LeasesLost != 0 {
+			t.Errorf("%d leases lost", s.LeasesLost)
+		}
+		if err := d.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestKeeperExtendsTheBusTimerAtAThirdOfTheShorterWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newTripCounter(t)
+		d, _ := New(store, quietOptions())
+		defer d.Close(context.Background())
+		var alive atomic.Int64
+		m := &bus.Message{ID: "1", AckWait: 300 * time.Millisecond, KeepAlive: func(context.Context) error { alive.Add(1); return nil }}
+		err := d.Wrap(func(ctx context.Context, _ *bus.Message) error {
+			<-time.After(time.Second)
+			return ctx.Err()
+		})(t.Context(), m)
+		if n := alive.Load(); err != nil || n < 9 || n > 12 {
+			t.Errorf("%d keep-alives in a second with an ack wait of 300 ms, want one every 100 ms; %v", n, err)
+		}
+	})
+}
+
+func TestLosingTheBusTimerCancelsTheHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := New(newTripCounter(t), quietOptions())
+		defer d.Close(context.Background())
+		m := &bus.Message{ID: "1", AckWait: 300 * time.Millisecond, KeepAlive: func(context.Context) error { return errors.New("cut off") }}
+		begun := time.Now()
+		_ = d.Wrap(func(ctx context.Context, _ *bus.Message) error {
+			<-ctx.Done()
+			if cause := context.Cause(ctx); !errors.Is(cause, ErrLeaseLost) {
+				t.Errorf("cancelled because of %v", cause)
+			}
+			return ctx.Err()
+		})(t.Context(), m)
+		if took := time.Since(begun); took != m.AckWait {
+			t.Errorf("cancelled after %v, want %v", took, m.AckWait)
+		}
+	})
+}
+
+func TestHandlerIsCancelledBeforeTheLeaseEndsWhenTheStoreIsNotHeardFrom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newTripCounter(t)
+		store.err = claim.Unknown(nil)
+		o := quietOptions()
+		d, _ := New(store, o)
+		defer d.Close(context.Background())
+		begun := time.Now()
+		_, _ = d.Do(t.Context(), ID("1"), func(ctx context.Context) ([]byte, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+		if took, want := time.Since(begun), o.Lease-o.Lease/10; took != want {
+			t.Errorf("cancelled after %v, want %v: the lease less the margin", took, want)
+		}
+		if store.trips < 3 {
+			t.Errorf("%d tries to extend, want several", store.trips)
+		}
+	})
+}
+
+func TestStoreThatForgetsTheClaimCancelsTheHandlerAtTheNextExtension(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newTripCounter(t)
+		d, _ := New(store, quietOptions())
+		defer d.Close(context.Background())
+		_, err := d.Do(t.Context(), ID("1"), func(ctx context.Context) ([]byte, error) {
+			e, _ := d.Inspect(ctx, ID("1"))
+			if err := store.Forget(ctx, e.Key, e.Fence); err != nil {
+				t.Fatal(err)
+			}
+			<-ctx.Done()
+			return nil, nil // the work was done all the same
+		})
+		if s := d.Stats(); err != nil || s.LeasesLost != 1 || s.RecoveredCommits != 1 {
+			t.Errorf("told %v, %d leases lost, %d commits recovered, want nil, 1, 1", err, s.LeasesLost, s.RecoveredCommits)
+		}
+	})
+}
+
+func TestShortHandlersDoNotWakeTheKeeper(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newTripCounter(t)
+		d, _ := New(store, quietOptions())
+		defer d.Close(context.Background())
+		for i := range 100 {
+			if _, err := d.Do(t.Context(), ID(fmt.Sprint(i)), func(context.Context) ([]byte, error) { return nil, nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-time.After(time.Minute)
+		if store.trips != 0 {
+			t.Errorf("%d trips for leases that had ended", store.trips)
+		}
+		if len(d.keeper.leases) != 0 {
+			t.Errorf("%d leases kept", len(d.keeper.leases))
+		}
+	})
+}
+
+func TestFinishedWorkIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := New(newTripCounter(t), quietOptions())
+		for i := range 2*maxFinished + 5 {
+			a := &attempt{}
+			a.key, _ = claim.NewKey("", "billing", claim.MessageID(fmt.Sprint(i)))
+			a.op = claim.Op{Kind: claim.OpMarkDone, Key: a.key, Grant: claim.Grant{Token: claim.NewToken(), Fence: 1, Attempt: 1}, Completion: a.completion(&d.opts)}
+			d.finished.add(a)
+		}
+		if n := len(d.finished.works); n > maxFinished {
+			t.Errorf("%d works remembered, want at most %d", n, maxFinished)
+		}
+		if err := d.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if n := len(d.finished.works); n != 0 || d.Stats().RecoveredCommits != maxFinished {
+			t.Errorf("%d works left after Close, %d committed", n, d.Stats().RecoveredCommits)
+		}
+	})
+}
