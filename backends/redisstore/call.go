@@ -1,0 +1,284 @@
+package redisstore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/oncebus/once/claim"
+)
+
+// blob is an argument of a command. go-redis writes it without a copy, and
+// prints it, in traces and errors, as its length: ids and tokens are in there.
+type blob struct{ b []byte }
+
+// MarshalBinary returns the bytes.
+func (a *blob) MarshalBinary() ([]byte, error) { return a.b, nil }
+
+// Format prints the length for every verb.
+func (a *blob) Format(f fmt.State, _ rune) {
+	_, _ = f.Write([]byte("(" + strconv.Itoa(len(a.b)) + " bytes)"))
+}
+
+// stamp is the argument of a command that ties its reply to it, and that
+// counts: go-redis asks for the bytes whenever it hands the command to a
+// connection, the first time and each time that it sends the command again. A
+// command whose stamp was never asked for cannot have happened, whatever the
+// error; one that was refused by a reply cannot have happened if it was handed
+// over once. The client's settings would tell less: with the default
+// MaxRetries no refusal could be trusted, and a cluster client has no setting.
+type stamp struct {
+	nonce [8]byte
+	sends atomic.Int64
+}
+
+// abandoned is the count of a stamp that hands out no more bytes. It is far
+// enough below zero to stay there.
+const abandoned = -1 << 62
+
+// MarshalBinary counts and returns the nonce. After abandon it fails, so that
+// go-redis drops the connection and what it has not yet sent of the command.
+func (s *stamp) MarshalBinary() ([]byte, error) {
+	if s.sends.Add(1) < 0 {
+		return nil, errAbandoned
+	}
+	return s.nonce[:], nil
+}
+
+// Format prints a placeholder for every verb.
+func (s *stamp) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("(nonce)")) }
+
+// abandon stops all further sends and returns how many there were.
+func (s *stamp) abandon() int { return int(s.sends.Swap(abandoned)) }
+
+// call is one script call that carries operations.
+type call struct {
+	ops   []*claim.Op
+	stamp stamp
+	key   string // the first key, where go-redis routes by it
+	args  []any
+	cmd   *redis.StringCmd
+	wait  *redis.IntCmd // the WAIT behind it, where there is one
+
+	// landed says that the call has ended: with a reply, or with err, which fate
+	// is what the operations are told of.
+	landed    bool
+	err, fate error
+}
+
+// flight is everything that one trip to the server needs. Flights are reused;
+// one that was abandoned in mid-air is not, since go-redis still holds it.
+type flight struct {
+	ops   []*claim.Op
+	buf   []byte
+	ends  []int  // where each key and each operation ends in buf
+	blobs []blob // a key and an operation each, in turn
+	calls []*call
+	spare []*call
+	cmds  []redis.Cmder
+	err   error // of the trip as a whole
+	done  chan struct{}
+
+	// one is the operation of a single-operation method.
+	one claim.Op
+	ptr [1]*claim.Op
+}
+
+var flights = sync.Pool{New: func() any {
+	f := &flight{done: make(chan struct{}, 1)}
+	f.ptr[0] = &f.one
+	return f
+}}
+
+// maxKeptBytes bounds the buffer that a flight in the pool holds on to.
+const maxKeptBytes = 256 << 10
+
+func newFlight() *flight { return flights.Get().(*flight) }
+
+// free gives f back. Nothing of it may be used any more.
+func (f *flight) free() {
+	f.reset()
+	f.one = claim.Op{}
+	if cap(f.buf) <= maxKeptBytes {
+		flights.Put(f)
+	}
+}
+
+func (f *flight) reset() {
+	for _, c := range f.calls {
+		c.ops = nil
+		c.cmd.SetVal("")
+	}
+	f.spare = append(f.spare, f.calls...)
+	clear(f.ops)
+	clear(f.cmds)
+	f.ops, f.buf, f.ends, f.calls, f.cmds = f.ops[:0], f.buf[:0], f.ends[:0], f.calls[:0], f.cmds[:0]
+}
+
+// add takes op along. op has been checked.
+func (f *flight) add(prefix string, op *claim.Op) {
+	f.ops = append(f.ops, op)
+	f.buf = appendKey(f.buf, prefix, op.Key)
+	f.ends = append(f.ends, len(f.buf))
+	f.buf = appendOp(f.buf, op)
+	f.ends = append(f.ends, len(f.buf))
+}
+
+// seal makes the arguments once all operations are in and buf moves no more.
+func (f *flight) seal() {
+	f.blobs = f.blobs[:0]
+	start := 0
+	for _, end := range f.ends {
+		f.blobs = append(f.blobs, blob{f.buf[start:end]})
+		start = end
+	}
+}
+
+// size is how many bytes operation i takes.
+func (f *flight) size(i int) int { return len(f.blobs[2*i].b) + len(f.blobs[2*i+1].b) }
+
+// book makes the call that carries the operations from first up to end. nonce
+// ties the reply to it. routed says that go-redis routes by the key and must
+// see it as a string.
+func (f *flight) book(ctx context.Context, first, end int, nonce [8]byte, routed bool) *call {
+	var c *call
+	if n := len(f.spare); n > 0 {
+		c, f.spare = f.spare[n-1], f.spare[:n-1]
+	} else {
+		c = new(call)
+	}
+	f.calls = append(f.calls, c)
+	c.ops, c.wait, c.landed, c.err, c.fate = f.ops[first:end], nil, false, nil, nil
+	c.stamp.nonce = nonce
+	c.stamp.sends.Store(0)
+
+	args := append(c.args[:0], stateScript.evalsha[0], stateScript.evalsha[1], end-first)
+	for i := first; i < end; i++ {
+		args = append(args, &f.blobs[2*i])
+	}
+	if routed {
+		c.key = string(f.blobs[2*first].b)
+		args[3] = &c.key
+	}
+	args = append(args, &c.stamp)
+	for i := first; i < end; i++ {
+		args = append(args, &f.blobs[2*i+1])
+	}
+	// A command may be used again while its arguments are the same array. A
+	// cluster client notes the slot in it, so there it may not.
+	if c.cmd == nil || routed || len(args) != len(c.args) || &args[0] != &c.args[0] {
+		c.cmd = redis.NewStringCmd(ctx, args...)
+	}
+	c.args = args
+	return c
+}
+
+// use makes s the script that the call runs: by its digest, or by its text.
+func (c *call) use(s *script, text bool) {
+	c.args[0], c.args[1] = s.evalsha[0], s.evalsha[1]
+	if text {
+		c.args[0], c.args[1] = s.eval[0], s.eval[1]
+	}
+	c.cmd.SetErr(nil)
+	c.cmd.SetVal("")
+}
+
+// note takes down how the calls of the last trip ended.
+func (f *flight) note() {
+	for _, c := range f.calls {
+		if c.landed {
+			continue
+		}
+		c.landed, c.err, c.fate = true, c.cmd.Err(), nil
+		// A pipeline that fails with an error reply to the handshake (AUTH, SELECT)
+		// leaves its commands without an error of their own.
+		if c.err == nil && c.cmd.Val() == "" {
+			c.err = f.err
+		}
+		if c.err != nil {
+			c.fate = failure(c.err, c.sends())
+		}
+	}
+	f.err = nil
+}
+
+func (c *call) sends() int { return int(c.stamp.sends.Load()) }
+
+// unknownScript makes calls whose server had no script ready to be sent again,
+// and reports whether there are any. One whose key a later call already had
+// stays failed: the operations on a key take effect in order, or not at all.
+func (f *flight) unknownScript() bool {
+	found := false
+	for _, c := range f.calls {
+		found = found || lacksScript(c.err)
+	}
+	if !found {
+		return false
+	}
+	ran := make(map[claim.Key]bool)
+	for i := len(f.calls) - 1; i >= 0; i-- {
+		c := f.calls[i]
+		switch {
+		case !lacksScript(c.err):
+			for _, op := range c.ops {
+				ran[op.Key] = true
+			}
+		case slices.ContainsFunc(c.ops, func(op *claim.Op) bool { return ran[op.Key] }):
+			c.fate = errOvertaken
+		default:
+			if c.sends() == 1 {
+				c.stamp.sends.Store(0) // it has certainly not happened
+			}
+			c.landed, c.err, c.fate = false, nil, nil
+		}
+	}
+	return true
+}
+
+// land sets the answers of the call's operations. It returns full with those
+// appended that were refused for want of memory and end a claim.
+func (c *call) land(full []*claim.Op) []*claim.Op {
+	if c.fate != nil {
+		failAll(c.ops, c.fate)
+		return full
+	}
+	r := reply{c.cmd.Val()}
+	if nonce, ok := r.take(len(c.stamp.nonce)); !ok || nonce != string(c.stamp.nonce[:]) {
+		failAll(c.ops, errReply)
+		return full
+	}
+	for _, op := range c.ops {
+		refusal, ok := r.answer(op)
+		if !ok {
+			failAll(c.ops, errReply)
+			return full
+		}
+		if refusal == "" {
+			continue
+		}
+		op.Fail(refusedWrite(refusal, c.sends()))
+		if settles(op.Kind) && firstWord(refusal) == "OOM" {
+			full = append(full, op)
+		}
+	}
+	if r.rest != "" {
+		failAll(c.ops, errReply)
+		return full
+	}
+	c.checkReplicas()
+	return full
+}
+
+// settles reports whether an operation of kind k ends or keeps a claim.
+func settles(k claim.OpKind) bool { return k != claim.OpTryClaim && k != claim.OpRevive }
+
+func failAll(ops []*claim.Op, err error) {
+	for _, op := range ops {
+		op.Fail(err)
+	}
+}

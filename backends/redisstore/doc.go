@@ -1,0 +1,2 @@
+// Package redisstore keeps claims in Redis.
+package redisstore

@@ -1,0 +1,227 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/oncebus/once/claim"
+)
+
+// Get implements claim.Inspector. Errors match claim.ErrCorrupt or, since
+// nothing can have happened, claim.ErrUnavailable.
+func (s *Store) Get(ctx context.Context, key claim.Key) (claim.Entry, error) {
+	if key.IsZero() {
+		return claim.Entry{}, fmt.Errorf("redisstore: Get: %w: the key is zero", claim.ErrInvalid)
+	}
+	name := string(appendKey(nil, s.prefix, key))
+	page, err := inTime(ctx, s, func() ([]claim.Entry, error) {
+		return s.read(ctx, s.client, []string{name}, s.together)
+	})
+	if err != nil {
+		return claim.Entry{}, fmt.Errorf("redisstore: Get: %w", err)
+	}
+	return page[0], nil
+}
+
+// List implements claim.Inspector. It walks the servers one after the other
+// with SCAN, which holds none of them up for long; limit is its COUNT.
+// Records that cannot be read make an error that matches claim.ErrCorrupt and
+// names their digests, and the page and the cursor that come with it are good.
+// A failover or a slot that moves during a listing may hide records from it.
+func (s *Store) List(ctx context.Context, filter claim.Filter, cursor string, limit int) (page []claim.Entry, next string, err error) {
+	if limit < 1 {
+		return nil, "", fmt.Errorf("redisstore: List: %w: limit is %d, want 1 or more", claim.ErrInvalid, limit)
+	}
+	type result struct {
+		page []claim.Entry
+		next string
+	}
+	r, err := inTime(ctx, s, func() (r result, err error) {
+		r.page, r.next, err = s.list(ctx, cursor, limit)
+		return r, err
+	})
+	if err != nil {
+		err = fmt.Errorf("redisstore: List: %w", err)
+		if !errors.Is(err, claim.ErrCorrupt) {
+			return nil, "", err
+		}
+	}
+	page = slices.DeleteFunc(r.page, func(e claim.Entry) bool {
+		return e.State == claim.StateAbsent || !filter.Match(&e.Record)
+	})
+	return page, r.next, err
+}
+
+// list reads the page at cursor. A cursor is what SCAN returned, an @ and the
+// address of the server that returned it.
+func (s *Store) list(ctx context.Context, cursor string, limit int) (page []claim.Entry, next string, err error) {
+	servers, err := s.servers(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	at, position := 0, uint64(0)
+	if cursor != "" {
+		number, addr, _ := strings.Cut(cursor, "@")
+		if position, err = strconv.ParseUint(number, 10, 64); err != nil {
+			return nil, "", fmt.Errorf("%w: the cursor is not one of List", claim.ErrInvalid)
+		}
+		at = slices.IndexFunc(servers, func(v server) bool { return v.addr == addr })
+		if at < 0 {
+			return nil, "", fmt.Errorf("%w: the cursor's server holds no records any more, start again", claim.ErrInvalid)
+		}
+	}
+	v := servers[at]
+	names, position, err := v.client.Scan(ctx, position, globEscape(s.prefix)+"*", int64(limit)).Result()
+	if err != nil {
+		return nil, "", claim.Unavailable(plain(err))
+	}
+	// Other keys may begin with the prefix. Ours are longer by a digest.
+	names = slices.DeleteFunc(names, func(name string) bool { return len(name) != len(s.prefix)+len(claim.Digest{}) })
+	page, err = s.read(ctx, v.client, names, s.together)
+	switch {
+	case position != 0:
+		next = strconv.FormatUint(position, 10) + "@" + v.addr
+	case at+1 < len(servers):
+		next = "0@" + servers[at+1].addr
+	}
+	return page, next, err
+}
+
+// server is one that holds records, under a name that a cursor can carry.
+type server struct {
+	addr   string
+	client redis.UniversalClient
+}
+
+// servers returns the servers that hold records, in an order that stays.
+func (s *Store) servers(ctx context.Context) ([]server, error) {
+	var (
+		mu   sync.Mutex
+		list []server
+	)
+	err := s.eachServer(ctx, func(_ context.Context, client redis.UniversalClient) error {
+		v := server{client: client}
+		if node, ok := client.(*redis.Client); ok && s.routed {
+			v.addr = node.Options().Addr
+		}
+		mu.Lock()
+		list = append(list, v)
+		mu.Unlock()
+		return nil
+	})
+	slices.SortFunc(list, func(a, b server) int { return strings.Compare(a.addr, b.addr) })
+	return list, err
+}
+
+// globEscape returns prefix as a pattern of SCAN that matches it alone.
+func globEscape(prefix string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(prefix)
+}
+
+// read returns the records under names, which are keys of ours: all in one
+// script call, or in one for each when they may be in several slots. The entries
+// of those that cannot be read are left out, and named in the error.
+func (s *Store) read(ctx context.Context, client redis.UniversalClient, names []string, together bool) ([]claim.Entry, error) {
+	size := 1
+	if together {
+		size = s.maxBatch
+	}
+	groups := slices.Collect(slices.Chunk(names, size))
+	replies, err := readGroups(ctx, client, groups)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		page    []claim.Entry
+		corrupt []string
+	)
+	for i, group := range groups {
+		for j, name := range group {
+			digest := claim.Digest([]byte(name[len(s.prefix):]))
+			entry, ok := decodeEntry(replies[i], j, digest)
+			if !ok {
+				corrupt = append(corrupt, digest.String())
+				continue
+			}
+			page = append(page, entry)
+		}
+	}
+	if corrupt != nil {
+		err = fmt.Errorf("%w: %s", errRecord, strings.Join(corrupt, ", "))
+	}
+	return page, err
+}
+
+// readGroups runs read.lua for each group of keys, all in one trip. When a
+// server does not know the script it runs them all once more, with its text:
+// reading twice does no harm.
+func readGroups(ctx context.Context, client redis.UniversalClient, groups [][]string) ([][]any, error) {
+	if len(groups) == 0 {
+		return nil, nil
+	}
+	var cmds []redis.Cmder
+	for _, how := range [...][2]any{readScript.evalsha, readScript.eval} {
+		cmds = cmds[:0]
+		for _, group := range groups {
+			args := append(make([]any, 0, 3+len(group)), how[0], how[1], len(group))
+			for _, name := range group {
+				args = append(args, name)
+			}
+			cmds = append(cmds, redis.NewSliceCmd(ctx, args...))
+		}
+		err := pipelined(ctx, client, cmds)
+		if err == nil {
+			break
+		}
+		if !slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool { return lacksScript(cmd.Err()) }) {
+			return nil, claim.Unavailable(plain(err))
+		}
+	}
+	replies := make([][]any, len(groups))
+	for i, cmd := range cmds {
+		values, err := cmd.(*redis.SliceCmd).Result()
+		if err != nil {
+			return nil, claim.Unavailable(plain(err))
+		}
+		if len(values) != 1+2*len(groups[i]) {
+			return nil, errReply
+		}
+		replies[i] = values
+	}
+	return replies, nil
+}
+
+// decodeEntry reads the answer about the key at index i.
+func decodeEntry(values []any, i int, d claim.Digest) (entry claim.Entry, ok bool) {
+	text, _ := values[0].(string)
+	now, err := strconv.ParseInt(text, 10, 64)
+	left, ok := values[2+2*i].(int64)
+	if err != nil || !ok {
+		return entry, false
+	}
+	entry.Digest, entry.Now = d, claim.Instant(now)
+	switch value := values[1+2*i].(type) {
+	case nil:
+		return entry, true
+	case string:
+		expires := entry.Now + claim.Instant(left*1000)
+		if entry.Record, ok = decodeRecord(value, d, expires); !ok {
+			return entry, false
+		}
+		if left < 0 && (entry.State == claim.StateDone || entry.State == claim.StateDead) {
+			return entry, false // ours have an end
+		}
+		if entry.Now >= entry.Expires {
+			entry.Record = claim.Record{} // Redis is a moment late
+		}
+		return entry, true
+	}
+	return entry, false
+}

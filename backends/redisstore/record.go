@@ -1,0 +1,121 @@
+package redisstore
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/oncebus/once/claim"
+)
+
+// decodeRecord reads the value of a record with digest d. expires is the end of
+// its life as Redis keeps it. ok is false for anything that this version did not
+// write.
+func decodeRecord(value string, d claim.Digest, expires claim.Instant) (rec claim.Record, ok bool) {
+	if value == "" {
+		return rec, false
+	}
+	rec.Expires = expires
+	r := reply{value[1:]}
+	switch mark := value[0]; mark {
+	case 'P', 'R', 'X':
+		ok = decodeOpen(&rec, &r, mark, d)
+	case 'D':
+		ok = decodeDone(&rec, &r)
+	default:
+		rec.State = claim.StateDone
+		var fence int64
+		fence, ok = parseCell(value)
+		ok = ok && value[0] != ' '
+		rec.Fence = uint64(fence)
+	}
+	if !ok {
+		return claim.Record{}, false
+	}
+	return rec, true
+}
+
+func decodeDone(rec *claim.Record, r *reply) bool {
+	rec.State = claim.StateDone
+	fence, ok := r.number()
+	fingerprint, ok2 := r.take(len(rec.Fingerprint))
+	flags, ok3 := r.take(1)
+	if !ok || !ok2 || !ok3 || flags[0] < '0' || flags[0] > '7' {
+		return false
+	}
+	rec.Fence = uint64(fence)
+	copy(rec.Fingerprint[:], fingerprint)
+	bits := flags[0] - '0'
+	rec.Omitted = bits&flagOmitted != 0
+	rec.Recovered = bits&flagRecovered != 0
+	if bits&flagResult == 0 {
+		return r.rest == ""
+	}
+	rec.Result = []byte(r.rest)
+	return true
+}
+
+// decodeOpen reads a record that keeps its key.
+func decodeOpen(rec *claim.Record, r *reply, mark byte, d claim.Digest) bool {
+	token, ok := r.take(len(rec.Token))
+	if !ok {
+		return false
+	}
+	copy(rec.Token[:], token)
+	var numbers [4]int64
+	for i := range numbers {
+		if numbers[i], ok = r.number(); !ok {
+			return false
+		}
+	}
+	fingerprint, ok := r.take(len(rec.Fingerprint))
+	if !ok {
+		return false
+	}
+	copy(rec.Fingerprint[:], fingerprint)
+	rec.Fence = uint64(numbers[0])
+	rec.Deadline = claim.Instant(numbers[1])
+	rec.Attempt = int(numbers[2])
+	rec.Retention = time.Duration(numbers[3]) * time.Microsecond
+
+	switch mark {
+	case 'P':
+		rec.State = claim.StatePending
+	case 'R':
+		rec.State = claim.StateReleased
+	case 'X':
+		rec.State = claim.StateDead
+		if rec.Reason, ok = r.text(); !ok {
+			return false
+		}
+	}
+	if mark != 'X' {
+		// To the microsecond, where Redis knows the millisecond.
+		rec.Expires = rec.Deadline.Add(rec.Retention)
+	}
+	rec.Key, ok = decodeID(r.rest)
+	return ok && rec.Key.Digest() == d
+}
+
+// decodeID reads what appendID wrote, to the last byte.
+func decodeID(s string) (claim.Key, bool) {
+	var parts [3]string
+	for i := range parts {
+		var ok bool
+		if parts[i], s, ok = cutPart(s); !ok {
+			return claim.Key{}, false
+		}
+	}
+	key, err := claim.NewKey(parts[0], parts[1], claim.MessageID(parts[2]))
+	return key, err == nil && s == ""
+}
+
+// cutPart reads a length and as many bytes.
+func cutPart(s string) (part, rest string, ok bool) {
+	var head [binary.MaxVarintLen64]byte
+	length, n := binary.Uvarint(head[:copy(head[:], s)])
+	if n <= 0 || length > uint64(len(s)-n) {
+		return "", "", false
+	}
+	s = s[n:]
+	return s[:length], s[length:], true
+}

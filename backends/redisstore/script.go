@@ -1,0 +1,37 @@
+package redisstore
+
+import (
+	"crypto/sha1"
+	_ "embed"
+	"encoding/hex"
+)
+
+//go:embed state.lua
+var stateLua string
+
+//go:embed read.lua
+var readLua string
+
+// script is one text and the two ways to call it, as arguments that are boxed
+// once and not for every command.
+type script struct {
+	evalsha [2]any
+	eval    [2]any
+}
+
+func newScript(text string) *script {
+	sum := sha1.Sum([]byte(text))
+	return &script{
+		evalsha: [2]any{"evalsha", hex.EncodeToString(sum[:])},
+		eval:    [2]any{"eval", text},
+	}
+}
+
+var (
+	stateScript = newScript(stateLua)
+	// settleScript is the same machine with leave to write while the server is
+	// over its maxmemory. Redis before 7 cannot compile its first line and says
+	// so; what it was to carry out is then refused as before.
+	settleScript = newScript("#!lua flags=allow-oom\n" + stateLua)
+	readScript   = newScript(readLua)
+)

@@ -1,0 +1,233 @@
+package redisstore
+
+import (
+	"context"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/oncebus/once/claim"
+)
+
+// maxCallBytes closes a script call that has grown large before MaxBatch is
+// reached: the server does nothing else while it runs.
+const maxCallBytes = 1 << 20
+
+// apply carries out ops by way of f and sets the answer of each. It reports
+// whether f has landed and may be used again.
+func (s *Store) apply(ctx context.Context, f *flight, ops []*claim.Op) (landed bool) {
+	for _, op := range ops {
+		op.Verdict, op.Recovered, op.Err = claim.Verdict{}, false, nil
+		if err := check(op); err != nil {
+			op.Fail(err)
+			continue
+		}
+		f.add(s.prefix, op)
+	}
+	if len(f.ops) == 0 {
+		return true
+	}
+	if err := ctx.Err(); err != nil {
+		failAll(f.ops, claim.Unavailable(err))
+		return true
+	}
+	s.book(ctx, f, stateScript)
+	landed = s.send(ctx, f, stateScript)
+	var full []*claim.Op
+	for _, c := range f.calls {
+		full = c.land(full)
+	}
+	if len(full) > 0 {
+		s.settleWithoutMemory(ctx, full)
+	}
+	return landed
+}
+
+// settleWithoutMemory carries out once more the operations that a full server
+// refused, with leave to write. What ends a claim shrinks the record or keeps
+// its size, and the claims that are alive bound it; without it, work that was
+// done would be done again as soon as there is memory. What starts a claim
+// stays refused.
+func (s *Store) settleWithoutMemory(ctx context.Context, full []*claim.Op) {
+	f := newFlight()
+	for _, op := range full {
+		f.add(s.prefix, op)
+	}
+	s.book(ctx, f, settleScript)
+	landed := s.send(ctx, f, settleScript)
+	for _, c := range f.calls {
+		// A server that cannot run it has now refused the operations twice.
+		if isReply(c.err) && c.stamp.sends.Load() == 1 {
+			continue
+		}
+		for _, op := range c.ops {
+			op.Err = nil
+		}
+		c.land(nil)
+	}
+	if landed {
+		f.free()
+	}
+}
+
+// book divides the operations of f into calls.
+func (s *Store) book(ctx context.Context, f *flight, script *script) {
+	f.seal()
+	most := s.maxBatch
+	if !s.together {
+		most = 1
+	}
+	for first := 0; first < len(f.ops); {
+		end, size := first, 0
+		for end < len(f.ops) && end-first < most && size < maxCallBytes {
+			size += f.size(end)
+			end++
+		}
+		c := f.book(ctx, first, end, s.nonce(), s.routed)
+		c.use(script, false)
+		f.cmds = append(f.cmds, c.cmd)
+		first = end
+	}
+}
+
+// send flies f until every call has its fate: once, and again with the text of
+// the script for calls whose server did not know it. It reports false when ctx
+// ended first and go-redis still holds f.
+func (s *Store) send(ctx context.Context, f *flight, script *script) (landed bool) {
+	for pass := 1; ; pass++ {
+		if !s.trip(ctx, f) {
+			for _, c := range f.calls {
+				if !c.landed {
+					c.fate = failure(ctx.Err(), c.stamp.abandon())
+				}
+			}
+			return false
+		}
+		f.note()
+		const passes = 3
+		if pass == passes || !s.rebook(ctx, f, script, pass+1 == passes) {
+			return true
+		}
+	}
+}
+
+// trip sends the commands of f. A client that heeds the deadline of ctx is
+// called right here. Any other is left behind when ctx ends: its goroutine
+// lives on until the client gives up by its own timeouts, and can send nothing
+// more, since the stamps are abandoned.
+func (s *Store) trip(ctx context.Context, f *flight) (landed bool) {
+	if !s.mustLeave(ctx) {
+		s.exec(ctx, f)
+		return true
+	}
+	go func() {
+		s.exec(ctx, f)
+		f.done <- struct{}{}
+	}()
+	select {
+	case <-f.done:
+		return true
+	case <-ctx.Done():
+	}
+	select {
+	case <-f.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// mustLeave reports whether a call may have to be left behind to return in
+// time.
+func (s *Store) mustLeave(ctx context.Context) bool {
+	if ctx.Done() == nil {
+		return false
+	}
+	_, limited := ctx.Deadline()
+	return !limited || !s.punctual
+}
+
+// inTime returns what run returns, or claim.ErrUnavailable when ctx ends first:
+// run only reads.
+func inTime[T any](ctx context.Context, s *Store, run func() (T, error)) (T, error) {
+	if !s.mustLeave(ctx) {
+		return run()
+	}
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := run()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, claim.Unavailable(ctx.Err())
+	}
+}
+
+// exec sends the commands of f.
+func (s *Store) exec(ctx context.Context, f *flight) {
+	switch {
+	case s.waitReplicas > 0:
+		f.err = s.execAndWait(ctx, f)
+	case len(f.cmds) == 1:
+		f.err = s.client.Process(ctx, f.cmds[0])
+	default:
+		f.err = pipelined(ctx, s.client, f.cmds)
+	}
+}
+
+// pipelined sends cmds in one pipeline.
+func pipelined(ctx context.Context, client redis.UniversalClient, cmds []redis.Cmder) error {
+	pipe := client.Pipeline()
+	_ = pipe.BatchProcess(ctx, cmds...)
+	_, err := pipe.Exec(ctx)
+	return err
+}
+
+// rebook takes the calls along once more whose server had no script: after a
+// restart, SCRIPT FLUSH or a failover, and on a new shard. The first call to
+// each server carries the text, which leaves the script there for the others;
+// or every call does. It reports whether there is anything to send.
+func (s *Store) rebook(ctx context.Context, f *flight, script *script, text bool) bool {
+	clear(f.cmds)
+	f.cmds = f.cmds[:0]
+	if !f.unknownScript() {
+		return false
+	}
+	var taught map[any]bool
+	for _, c := range f.calls {
+		if c.landed {
+			continue
+		}
+		node := s.nodeOf(ctx, c)
+		c.use(script, text || node == nil || !taught[node])
+		if node != nil && taught == nil {
+			taught = make(map[any]bool)
+		}
+		if node != nil {
+			taught[node] = true
+		}
+		f.cmds = append(f.cmds, c.cmd)
+	}
+	return len(f.cmds) > 0
+}
+
+// nodeOf returns what stands for the server that answers c, or nil where that
+// is not known.
+func (s *Store) nodeOf(ctx context.Context, c *call) any {
+	switch client := s.client.(type) {
+	case *redis.Client:
+		return client
+	case *redis.ClusterClient:
+		if node, err := client.MasterForKey(ctx, c.key); err == nil {
+			return node
+		}
+	}
+	return nil
+}

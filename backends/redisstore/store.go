@@ -1,0 +1,170 @@
+package redisstore
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/oncebus/once/claim"
+)
+
+// Store keeps claims in Redis. It is safe for concurrent use, holds no
+// connection of its own and needs no closing. It implements claim.Store,
+// claim.Batcher and claim.Inspector.
+type Store struct {
+	client       redis.UniversalClient
+	prefix       string
+	maxBatch     int
+	waitReplicas int
+	waitTimeout  time.Duration
+
+	// together says that one call may carry many keys.
+	together bool
+	// routed says that go-redis routes a command by its key.
+	routed bool
+	// punctual says that the client heeds deadlines by itself.
+	punctual bool
+
+	nonces atomic.Uint64
+}
+
+var (
+	_ claim.Store     = (*Store)(nil)
+	_ claim.Batcher   = (*Store)(nil)
+	_ claim.Inspector = (*Store)(nil)
+)
+
+// New returns a Store on client, which stays the caller's to close. It is a
+// *redis.Client, of one server or of Sentinel's master, a *redis.ClusterClient
+// or a *redis.Ring; any other is used with one key a call.
+//
+// New checks the servers: it fails, with an error that matches
+// claim.ErrUnavailable, when one cannot be reached or refuses scripts, and with
+// claim.ErrInvalid when a server evicts records, which AllowEviction overrides,
+// or an option is out of its range. What it cannot see or what only costs
+// something is a warning to the Logger.
+func New(ctx context.Context, client redis.UniversalClient, o *Options) (*Store, error) {
+	opts := o.withDefaults()
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	if client == nil {
+		return nil, fmt.Errorf("redisstore: %w: the client is nil", claim.ErrInvalid)
+	}
+	s := &Store{
+		client:       client,
+		prefix:       opts.Prefix,
+		maxBatch:     opts.MaxBatch,
+		waitReplicas: opts.WaitReplicas,
+		waitTimeout:  opts.WaitTimeout,
+	}
+	single, isSingle := client.(*redis.Client)
+	s.together = isSingle || hashTagged(opts.Prefix)
+	s.routed = !isSingle
+	s.punctual = isSingle && single.Options().ContextTimeoutEnabled
+	// A random start keeps the nonces of several stores apart.
+	s.nonces.Store(rand.Uint64())
+	if err := s.checkClient(&opts); err != nil {
+		return nil, err
+	}
+	if err := s.checkServers(ctx, &opts); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// hashTagged reports whether Redis Cluster hashes keys by a part of prefix
+// alone: by what stands between the first { and the next }, unless it is empty.
+func hashTagged(prefix string) bool {
+	_, after, ok := strings.Cut(prefix, "{")
+	return ok && strings.IndexByte(after, '}') > 0
+}
+
+// nonce returns 8 bytes that no other call of this process has soon.
+func (s *Store) nonce() (n [8]byte) {
+	binary.LittleEndian.PutUint64(n[:], s.nonces.Add(1))
+	return n
+}
+
+// TryClaim implements claim.Store.
+func (s *Store) TryClaim(ctx context.Context, key claim.Key, req claim.Request) (claim.Verdict, error) {
+	f := newFlight()
+	f.one.Kind, f.one.Key, f.one.Request = claim.OpTryClaim, key, req
+	a := s.applyOne(ctx, f)
+	return a.verdict, a.err
+}
+
+// Extend implements claim.Store.
+func (s *Store) Extend(ctx context.Context, key claim.Key, grant claim.Grant, ttl time.Duration) error {
+	f := newFlight()
+	f.one.Kind, f.one.Key, f.one.Grant, f.one.TTL = claim.OpExtend, key, grant, ttl
+	return s.applyOne(ctx, f).err
+}
+
+// MarkDone implements claim.Store.
+func (s *Store) MarkDone(ctx context.Context, key claim.Key, grant claim.Grant, c claim.Completion) (recovered bool, err error) {
+	f := newFlight()
+	f.one.Kind, f.one.Key, f.one.Grant, f.one.Completion = claim.OpMarkDone, key, grant, c
+	a := s.applyOne(ctx, f)
+	return a.recovered, a.err
+}
+
+// MarkDead implements claim.Store.
+func (s *Store) MarkDead(ctx context.Context, key claim.Key, grant claim.Grant, reason string) error {
+	f := newFlight()
+	f.one.Kind, f.one.Key, f.one.Grant, f.one.Reason = claim.OpMarkDead, key, grant, reason
+	return s.applyOne(ctx, f).err
+}
+
+// Release implements claim.Store.
+func (s *Store) Release(ctx context.Context, key claim.Key, grant claim.Grant, delay time.Duration) error {
+	f := newFlight()
+	f.one.Kind, f.one.Key, f.one.Grant, f.one.TTL = claim.OpRelease, key, grant, delay
+	return s.applyOne(ctx, f).err
+}
+
+// Forget implements claim.Inspector.
+func (s *Store) Forget(ctx context.Context, key claim.Key, fence uint64) error {
+	f := newFlight()
+	f.one.Kind, f.one.Key, f.one.Grant.Fence = claim.OpForget, key, fence
+	return s.applyOne(ctx, f).err
+}
+
+// Revive implements claim.Inspector.
+func (s *Store) Revive(ctx context.Context, key claim.Key, fence uint64) error {
+	f := newFlight()
+	f.one.Kind, f.one.Key, f.one.Grant.Fence = claim.OpRevive, key, fence
+	return s.applyOne(ctx, f).err
+}
+
+// Apply implements claim.Batcher. On a single server it sends everything in one
+// trip, MaxBatch operations to a script call, each call atomic by itself. On a
+// cluster it sends a call for each operation, pipelined by node.
+func (s *Store) Apply(ctx context.Context, ops []*claim.Op) {
+	f := newFlight()
+	if s.apply(ctx, f, ops) {
+		f.free()
+	}
+}
+
+type answer struct {
+	verdict   claim.Verdict
+	recovered bool
+	err       error
+}
+
+// applyOne carries out f.one and frees f.
+func (s *Store) applyOne(ctx context.Context, f *flight) (a answer) {
+	landed := s.apply(ctx, f, f.ptr[:])
+	a = answer{f.one.Verdict, f.one.Recovered, f.one.Err}
+	if landed {
+		f.free()
+	}
+	return a
+}
