@@ -1,6 +1,7 @@
 package claimtest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -172,13 +173,7 @@ var batchCases = []testCase{
 				claims = append(claims, e.claimOp(e.key(), e.request()))
 			}
 			e.apply(claims...)
-			result := func(i int) []byte {
-				b := make([]byte, 256<<10)
-				for j := range b {
-					b[j] = byte(i + j)
-				}
-				return b
-			}
+			result := func(i int) []byte { return bytes.Repeat([]byte{byte(i), 0, 255, '\n'}, 64<<10) }
 			for i, op := range claims {
 				e.outcome("claim", op, claim.Claimed)
 				dones = append(dones, e.doneOp(op.Key, op.Verdict.Grant, result(i)))

@@ -138,9 +138,9 @@ var inspectCases = []testCase{
 		name: "list", inspector: true,
 		why: "List pages through every record that matches and through no other, whatever the size of a page",
 		run: func(e *env) {
-			a := e.population(12, "a", "one")
-			b := e.population(12, "b", "one")
-			c := e.population(12, "a", "two")
+			a := e.population(5, "a", "one")
+			b := e.population(5, "b", "one")
+			c := e.population(5, "a", "two")
 			gone := e.key()
 			e.done(gone, e.claim(gone, e.request()), claim.Completion{Retention: e.Unit})
 			e.endLease()

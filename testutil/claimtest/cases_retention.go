@@ -134,9 +134,9 @@ var retentionCases = []testCase{
 		why:  "every store takes the limits of package claim themselves",
 		run: func(e *env) {
 			key := e.key()
-			g := e.claim(key, claim.Request{Token: claim.NewToken(), TTL: claim.MinTTL, Retention: claim.MinRetention})
+			e.tryClaim(key, claim.Request{Token: claim.NewToken(), TTL: claim.MinTTL, Retention: claim.MinRetention})
 			e.Advance(e.Unit + claim.MinTTL + claim.MinRetention)
-			g = e.claimAttempt(1, key, e.request())
+			g := e.claimAttempt(1, key, e.request())
 			e.done(key, g, claim.Completion{Retention: claim.MinRetention})
 			e.Advance(e.Unit + claim.MinRetention)
 			e.claimAttempt(1, key, e.request())
