@@ -22,10 +22,7 @@ func (d *Deduper) WrapBatch(h bus.BatchHandler) bus.BatchHandler {
 	return func(ctx context.Context, msgs []*bus.Message) []error {
 		b := &batch{d: d, handler: h, members: make([]member, len(msgs)), errs: make([]error, len(msgs))}
 		if !d.enter() {
-			for i := range b.errs {
-				b.errs[i] = bus.RetryAfter(ErrClosed, jitter(d.opts.CircuitCooldown))
-			}
-			return b.errs
+			return repeat(d.refused(), len(msgs))
 		}
 		defer d.exit()
 		b.process(ctx, msgs)
@@ -79,12 +76,10 @@ func (b *batch) process(ctx context.Context, msgs []*bus.Message) {
 // whether it has to be.
 func (b *batch) identify(ctx context.Context, m *member, byKey map[claim.Digest]*member) (ask bool) {
 	d, a := b.d, &m.attempt
-	var err error
-	a.key, a.fp, err = d.identify(a.msg)
+	err := d.identify(a)
 	switch {
-	case err != nil && !d.opts.ObserveOnly:
-		d.decided(ctx, a, Decision{Source: FromPolicy, Err: err})
-		*m.err = d.reject(ctx, a, 0, err)
+	case err != nil:
+		*m.err = d.unidentified(ctx, a, err)
 		return false
 	case a.key.IsZero():
 		d.count.passedThrough.Add(1)
@@ -97,7 +92,7 @@ func (b *batch) identify(ctx context.Context, m *member, byKey map[claim.Digest]
 	if m.leader = byKey[digest]; m.leader != nil {
 		return false
 	}
-	if _, err, ok := d.recall(ctx, a); ok {
+	if _, ok, err := d.recall(ctx, a); ok {
 		*m.err = err
 		return false
 	}
@@ -180,6 +175,7 @@ func (b *batch) run(ctx context.Context) {
 	runCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	b.keep(ctx, cancel)
+	defer b.unkeep()
 	msgs := make([]*bus.Message, len(b.running))
 	bctx := &batchContext{runCtx, make(map[*bus.Message]*attempt, len(b.running))}
 	for i, m := range b.running {
@@ -231,6 +227,15 @@ func (b *batch) keep(ctx context.Context, cancel context.CancelCauseFunc) {
 	b.running = kept
 }
 
+// unkeep takes the leases back.
+func (b *batch) unkeep() {
+	for _, m := range b.running {
+		if m.claimed {
+			b.d.keeper.remove(&m.lease)
+		}
+	}
+}
+
 // finish ends each message that ran by its error, all in one trip.
 func (b *batch) finish(ctx context.Context, errs []error) {
 	d := b.d
@@ -256,7 +261,6 @@ func (b *batch) finish(ctx context.Context, errs []error) {
 	for i, m := range b.running {
 		if m.claimed {
 			_, *m.err = d.ended(&m.attempt, leaseErrs[i])
-			d.keeper.remove(&m.lease)
 		}
 	}
 }

@@ -22,12 +22,20 @@ const (
 func (d *Deduper) transmit(ctx context.Context, ops []*claim.Op) {
 	claim.Apply(ctx, d.store, ops)
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		again := unanswered(ops)
-		if len(again) == 0 || !sleep(ctx, pause/2+rand.N(pause/2)) {
+		if ops = unanswered(ops); len(ops) == 0 || !sleep(ctx, pause/2+rand.N(pause/2)) {
 			return
 		}
-		claim.Apply(ctx, d.store, again)
-		ops = again
+		before := make([]error, len(ops))
+		for i, op := range ops {
+			before[i] = op.Err
+		}
+		claim.Apply(ctx, d.store, ops)
+		for i, op := range ops {
+			// That the last try did not happen says nothing of those before it.
+			if errors.Is(before[i], claim.ErrUnknown) && errors.Is(op.Err, claim.ErrUnavailable) {
+				op.Err = before[i]
+			}
+		}
 	}
 }
 

@@ -29,34 +29,15 @@ func (d *Deduper) Do(ctx context.Context, id Identity, fn func(ctx context.Conte
 // as the guarantees of the package documentation go.
 func (d *Deduper) Wrap(h bus.Handler) bus.Handler {
 	return func(ctx context.Context, m *bus.Message) error {
-		a := &attempt{msg: m, handler: h}
-		var err error
-		if a.key, a.fp, err = d.identify(m); err != nil {
-			return d.unidentified(ctx, a, err)
-		}
-		_, err = d.process(ctx, a)
+		_, err := d.process(ctx, &attempt{msg: m, handler: h})
 		return err
 	}
 }
 
-// unidentified ends a message whose id the policy could not find.
-func (d *Deduper) unidentified(ctx context.Context, a *attempt, err error) error {
-	if d.opts.ObserveOnly {
-		_, err = d.process(ctx, a)
-		return err
-	}
-	d.count.deliveries.Add(1)
-	d.decided(ctx, a, Decision{Source: FromPolicy, Err: err})
-	err = d.reject(ctx, a, 0, err)
-	d.settled(ctx, a, err)
-	return err
-}
-
-// process takes an attempt with a key, or a message that passes without one,
-// through the steps from memory to settlement.
+// process takes an attempt through the steps.
 func (d *Deduper) process(ctx context.Context, a *attempt) (Result, error) {
 	if !d.enter() {
-		return Result{}, bus.RetryAfter(ErrClosed, jitter(d.opts.CircuitCooldown))
+		return Result{}, d.refused()
 	}
 	defer d.exit()
 	d.count.deliveries.Add(1)
@@ -66,7 +47,15 @@ func (d *Deduper) process(ctx context.Context, a *attempt) (Result, error) {
 	return result, err
 }
 
+// refused is how a message is settled that came after Close.
+func (d *Deduper) refused() error {
+	return bus.RetryAfter(ErrClosed, jitter(d.opts.CircuitCooldown))
+}
+
 func (d *Deduper) answer(ctx context.Context, a *attempt) (Result, error) {
+	if err := d.identify(a); err != nil {
+		return Result{}, d.unidentified(ctx, a, err)
+	}
 	if a.key.IsZero() {
 		d.count.passedThrough.Add(1)
 		return d.runUnclaimed(ctx, a, ErrNoID)
@@ -76,7 +65,7 @@ func (d *Deduper) answer(ctx context.Context, a *attempt) (Result, error) {
 	}
 	until := a.begun.Add(d.opts.LocalWait)
 	for {
-		if result, err, ok := d.recall(ctx, a); ok {
+		if result, ok, err := d.recall(ctx, a); ok {
 			return result, err
 		}
 		leader := d.flights.join(a)
@@ -94,16 +83,23 @@ func (d *Deduper) answer(ctx context.Context, a *attempt) (Result, error) {
 	return d.decide(ctx, a)
 }
 
+// unidentified ends a message without an id that is not to run.
+func (d *Deduper) unidentified(ctx context.Context, a *attempt, err error) error {
+	d.decided(ctx, a, Decision{Source: FromPolicy, Err: err})
+	return d.reject(ctx, a, 0, err)
+}
+
 // recall answers a from what this process remembers, if it can.
-func (d *Deduper) recall(ctx context.Context, a *attempt) (result Result, err error, ok bool) {
-	digest := a.key.Digest()
-	if fp, found := d.memory.find(digest); found {
+func (d *Deduper) recall(ctx context.Context, a *attempt) (result Result, ok bool, err error) {
+	fp, found := d.memory.find(a.key.Digest())
+	// Where only one of the two has a fingerprint, the store may know another.
+	if found && fp.IsZero() == a.fp.IsZero() {
 		if fp.Differs(a.fp) {
-			return Result{}, d.mismatch(ctx, a, FromMemory), true
+			return Result{}, true, d.mismatch(ctx, a, FromMemory)
 		}
 		d.count.memoryHits.Add(1)
 		result, err = d.duplicate(ctx, a, FromMemory, claim.Verdict{})
-		return result, err, true
+		return result, true, err
 	}
 	return d.finished.recall(ctx, a)
 }
@@ -146,6 +142,7 @@ func (d *Deduper) declined(ctx context.Context, a *attempt) (Result, error) {
 	v := a.op.Verdict
 	switch v.Outcome {
 	case claim.Done:
+		a.result, a.omitted = v.Result, v.Omitted
 		if v.Result == nil && !v.Omitted {
 			d.memory.add(a.key.Digest(), a.fp, v.Remaining)
 		}

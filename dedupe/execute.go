@@ -43,6 +43,7 @@ func (d *Deduper) keep(a *attempt, cancel context.CancelCauseFunc) bool {
 // tooLate gives back a claim whose lease was over before the handler could start:
 // this process stood still.
 func (d *Deduper) tooLate(ctx context.Context, a *attempt) error {
+	d.count.leasesLost.Add(1)
 	a.plan = plan{kind: claim.OpRelease, err: fmt.Errorf("%w before the handler started", ErrLeaseLost)}
 	d.send(ctx, a)
 	_, err := d.ended(a, nil)
@@ -111,7 +112,7 @@ func (d *Deduper) conclude(ctx context.Context, a *attempt, err error) (leaseErr
 	case d.opts.ObserveOnly,
 		settlement.Action == bus.ActionAbandon,
 		// The consumer is shutting down: not the handler's failure.
-		ctx.Err() != nil && errors.Is(err, context.Canceled):
+		ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		a.plan = plan{kind: claim.OpRelease, err: err}
 	case isPermanent(err):
 		d.planDeath(ctx, a, err)

@@ -66,16 +66,16 @@ func (f *finished) drop(digest claim.Digest) {
 
 // recall answers a when its work was finished here: it commits it once more. When
 // that shows that another owner has the key, a is not answered.
-func (f *finished) recall(ctx context.Context, a *attempt) (Result, error, bool) {
+func (f *finished) recall(ctx context.Context, a *attempt) (result Result, ok bool, err error) {
 	f.mu.Lock()
 	w := f.works[a.key.Digest()]
 	f.mu.Unlock()
 	if w == nil {
-		return Result{}, nil, false
+		return Result{}, false, nil
 	}
 	d := f.d
 	if w.fp.Differs(a.fp) {
-		return Result{}, d.mismatch(ctx, a, FromMemory), true
+		return Result{}, true, d.mismatch(ctx, a, FromMemory)
 	}
 	op := w.op
 	tctx, cancel := context.WithTimeout(ctx, d.opts.ClaimTimeout)
@@ -84,14 +84,14 @@ func (f *finished) recall(ctx context.Context, a *attempt) (Result, error, bool)
 	f.settle(w, &op)
 	switch {
 	case errors.Is(op.Err, claim.ErrLost):
-		return Result{}, nil, false
+		return Result{}, false, nil
 	case op.Err != nil:
 		d.decided(ctx, a, Decision{Source: FromMemory, Err: op.Err})
-		return Result{}, d.commitUnknown(op.Err), true
+		return Result{}, true, d.commitUnknown(op.Err)
 	}
 	d.count.memoryHits.Add(1)
-	result, err := d.duplicate(ctx, a, FromMemory, claim.Verdict{Result: op.Completion.Result, Omitted: op.Completion.Omitted})
-	return result, err, true
+	result, err = d.duplicate(ctx, a, FromMemory, claim.Verdict{Result: op.Completion.Result, Omitted: op.Completion.Omitted})
+	return result, true, err
 }
 
 // settle notes the answer to a repeated commit of w.

@@ -63,25 +63,33 @@ func (d *Deduper) key(id Identity) (claim.Key, error) {
 	return claim.NewKey(id.Namespace, d.opts.Consumer, claim.MessageID(id.ID))
 }
 
-// identify finds the key and fingerprint of a message, after the policy for
-// messages without an id. The key is zero when the message is to pass through.
-func (d *Deduper) identify(m *bus.Message) (key claim.Key, fp claim.Fingerprint, err error) {
-	id, err := d.opts.Key(m)
+// identify finds the key and fingerprint of a's message, after the policy for
+// messages without an id. The key stays zero when the message is to pass through,
+// as all do under ObserveOnly.
+func (d *Deduper) identify(a *attempt) error {
+	if a.msg == nil {
+		return nil
+	}
+	id, err := d.opts.Key(a.msg)
 	if err == nil && id.ID == "" {
 		err = ErrNoID
 	}
 	if err != nil {
-		if id, err = d.substitute(m, err); err != nil || id.ID == "" {
-			return claim.Key{}, fp, err
+		id, err = d.substitute(a.msg, err)
+	}
+	if err == nil && id.ID != "" {
+		if id.Fingerprint.IsZero() && d.opts.Fingerprint != nil {
+			id.Fingerprint = d.opts.Fingerprint(a.msg)
+		}
+		a.fp = id.Fingerprint
+		if a.key, err = d.key(id); err != nil {
+			err = fmt.Errorf("%w: %w", ErrNoID, err)
 		}
 	}
-	if id.Fingerprint.IsZero() && d.opts.Fingerprint != nil {
-		id.Fingerprint = d.opts.Fingerprint(m)
+	if d.opts.ObserveOnly {
+		return nil
 	}
-	if key, err = d.key(id); err != nil {
-		return claim.Key{}, fp, fmt.Errorf("%w: %w", ErrNoID, err)
-	}
-	return key, id.Fingerprint, nil
+	return err
 }
 
 // substitute applies Options.MissingID to a message whose id could not be found
