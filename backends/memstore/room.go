@@ -10,8 +10,8 @@ import (
 // is between half and fully loaded, its place in the expiry heap, and the slack
 // of slices that grow. TestEstimateIsHonest compares it with the real heap.
 const (
-	slotCost = 128
-	moreCost = 160
+	slotCost = 168
+	moreCost = 192
 )
 
 // cost estimates the memory of rec.

@@ -1,0 +1,201 @@
+package memstore
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/oncebus/once/claim"
+)
+
+// check fails unless the shards' indexes, heaps and counts agree.
+func (s *Store) check(t *testing.T) {
+	t.Helper()
+	var records, bytes int64
+	for i := range s.shards {
+		table := &s.shards[i].table
+		if len(table.index) != len(table.ends) || len(table.index)+len(table.free) != len(table.slots) {
+			t.Fatalf("%d indexed, %d ends, %d free, %d slots", len(table.index), len(table.ends), len(table.free), len(table.slots))
+		}
+		mores := 0
+		for digest, at := range table.index {
+			rec := table.load(at)
+			slot := &table.slots[at]
+			if slot.digest != digest || table.ends[slot.end] != (end{rec.Expires, at}) {
+				t.Fatalf("slot %d is out of step with the index or the heap", at)
+			}
+			if slot.more != 0 {
+				mores++
+			}
+			records++
+			bytes += cost(&rec)
+		}
+		if mores+len(table.freeM) != len(table.mores) {
+			t.Fatalf("%d mores in use, %d free, %d in all", mores, len(table.freeM), len(table.mores))
+		}
+		for i := 1; i < len(table.ends); i++ {
+			if table.ends[i].expires < table.ends[(i-1)/2].expires {
+				t.Fatalf("the heap is out of order at %d", i)
+			}
+		}
+	}
+	if n, b := s.room.records.Load(), s.room.bytes.Load(); n != records || b != bytes {
+		t.Fatalf("%d records of %d bytes counted, %d of %d there", n, b, records, bytes)
+	}
+}
+
+// Random operations on few keys, against a plain map of records: every answer
+// must be the same, and the insides must agree.
+func TestTableAgainstMap(t *testing.T) {
+	for seed := range uint64(20) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		now := time.UnixMicro(1_784_000_000_000_000)
+		s, err := New(&Options{Shards: 3, Now: func() time.Time { return now }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		model := map[claim.Key]claim.Record{}
+		gone := map[claim.Key]uint64{} // the last fence of a key without a record
+		var keys []claim.Key
+		for i := range 30 {
+			k, err := claim.NewKey("", "c", claim.MessageID(fmt.Sprint(i)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys = append(keys, k)
+		}
+		for range 3000 {
+			now = now.Add(time.Duration(rng.Uint64N(uint64(400 * time.Millisecond))))
+			k := keys[rng.IntN(len(keys))]
+			at := claim.Instant(now.UnixMicro())
+			if rec := model[k]; rec.State != claim.StateAbsent && at >= rec.Expires {
+				gone[k] = rec.Fence
+				delete(model, k)
+			}
+			rec := model[k]
+			op := randomOp(rng, k, rec)
+			want := *op
+			next, write := claim.Step(rec, &want, at)
+			s.apply(t.Context(), op)
+			// A key that comes back has a fence above all that its shard forgot.
+			if rec.State == claim.StateAbsent && op.Verdict.Outcome == claim.Claimed {
+				if op.Verdict.Grant.Fence <= gone[k] {
+					t.Fatalf("seed %d: fence %d after %d", seed, op.Verdict.Grant.Fence, gone[k])
+				}
+				next.Fence, want.Verdict.Grant.Fence = op.Verdict.Grant.Fence, op.Verdict.Grant.Fence
+			}
+			if (op.Err == nil) != (want.Err == nil) || op.Recovered != want.Recovered || !reflect.DeepEqual(op.Verdict, want.Verdict) {
+				t.Fatalf("seed %d, %v: got %+v %v, want %+v %v", seed, op.Kind, op.Verdict, op.Err, want.Verdict, want.Err)
+			}
+			switch {
+			case write && next.State == claim.StateAbsent:
+				gone[k] = rec.Fence
+				delete(model, k)
+			case write:
+				model[k] = next
+			}
+			if entry, err := s.Get(t.Context(), k); err != nil || !reflect.DeepEqual(entry.Record, model[k]) {
+				t.Fatalf("seed %d, after %v: error %v, record\n%+v, want\n%+v", seed, op.Kind, err, entry.Record, model[k])
+			}
+		}
+		s.check(t)
+		now = now.Add(claim.MaxRetention)
+		s.reclaim()
+		s.check(t)
+		if n := s.room.records.Load(); n != 0 {
+			t.Fatalf("%d records left after the longest retention", n)
+		}
+	}
+}
+
+// randomOp returns an operation that often fits the record.
+func randomOp(rng *rand.Rand, k claim.Key, rec claim.Record) *claim.Op {
+	token := func() (t claim.Token) {
+		binary.LittleEndian.PutUint64(t[:], rng.Uint64N(5)+1)
+		return t
+	}
+	grant := claim.Grant{Token: rec.Token, Fence: rec.Fence, Attempt: rec.Attempt}
+	if grant.Token.IsZero() || rng.IntN(4) == 0 {
+		grant.Token = token()
+	}
+	if grant.Fence == 0 || rng.IntN(8) == 0 {
+		grant.Fence = 1 + rng.Uint64N(10)
+	}
+	op := &claim.Op{Kind: claim.OpTryClaim + claim.OpKind(rng.IntN(7)), Key: k, Grant: grant, Reason: "reason"}
+	op.Request = claim.Request{Token: token(), TTL: time.Second, Retention: time.Duration(1+rng.IntN(5)) * time.Second, MaxAttempts: rng.IntN(4)}
+	op.TTL = time.Duration(1+rng.IntN(3)) * time.Second
+	op.Completion = claim.Completion{Retention: time.Duration(1+rng.IntN(9)) * time.Second}
+	if rng.IntN(2) == 0 {
+		op.Completion.Result = make([]byte, rng.IntN(3))
+	}
+	return op
+}
+
+// The estimate of Options.MaxBytes must not be below what the heap holds.
+func TestEstimateIsHonest(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		n      int
+		finish bool
+		result int
+	}{
+		{"pending", 200_000, false, 0},
+		{"done", 200_000, true, 0},
+		// Just after the slices and the maps have grown.
+		{"done, in the worst case", 60_000, true, 0},
+		{"done with a result", 100_000, true, 100},
+	} {
+		n := c.n
+		keys := make([]claim.Key, n)
+		for i := range keys {
+			k, err := claim.NewKey("namespace", "consumer", claim.MessageID(fmt.Sprintf("message-%026d", i)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys[i] = k
+		}
+		before := heap()
+		s, err := New(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		result := make([]byte, c.result)
+		for i, k := range keys {
+			req := claim.Request{Token: claim.Token{0: 1}, TTL: time.Hour, Retention: 2 * time.Hour}
+			v, err := s.TryClaim(t.Context(), k, req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !c.finish {
+				continue
+			}
+			completion := claim.Completion{Retention: time.Duration(2*n-i) * time.Second}
+			if c.result > 0 {
+				completion.Result = result
+			}
+			if _, err := s.MarkDone(t.Context(), k, v.Grant, completion); err != nil {
+				t.Fatal(err)
+			}
+		}
+		used := heap() - before
+		estimate := s.room.bytes.Load()
+		t.Logf("%s: %d bytes a record, %d estimated", c.name, used/int64(n), estimate/int64(n))
+		if used > estimate || used < estimate/3 {
+			t.Errorf("%s: the heap grew by %d bytes, the estimate is %d", c.name, used, estimate)
+		}
+		runtime.KeepAlive(s)
+		runtime.KeepAlive(keys)
+	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
