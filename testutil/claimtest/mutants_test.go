@@ -419,6 +419,7 @@ var mutants = []mutant{
 func TestMutantsFail(t *testing.T) {
 	for _, m := range mutants {
 		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
 			failures := Failures(t, func(testing.TB) *Harness { return m.open() })
 			if len(failures) == 0 {
 				t.Fatal("the suite passed it")
