@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -151,8 +150,7 @@ func (s *Server) JetStream(opts ...nats.Option) jetstream.JetStream {
 }
 
 // Stream makes a stream on file with a name of its own, which is deleted at the
-// end of the test. It takes the subjects below its lower-case name: for stream
-// "T1" that is "t1.>".
+// end of the test. It takes the subjects below Subject of its name.
 func Stream(t testing.TB, js jetstream.JetStream) jetstream.Stream {
 	t.Helper()
 	name := "T" + nuid.Next()
@@ -174,7 +172,8 @@ func Stream(t testing.TB, js jetstream.JetStream) jetstream.Stream {
 }
 
 // Subject returns the subject below which the named stream of [Stream] listens.
-func Subject(stream string) string { return strings.ToLower(stream) }
+// It differs from the name, because code that takes one for the other must fail.
+func Subject(stream string) string { return "subject." + stream }
 
 // Consumer makes a stream as [Stream] does and a consumer on it. A consumer
 // without a name is made durable under the name "worker". The stream's name is
