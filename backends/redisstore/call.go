@@ -247,8 +247,8 @@ func (c *call) land(full []*claim.Op) []*claim.Op {
 		failAll(c.ops, c.fate)
 		return full
 	}
-	r := reply{c.cmd.Val()}
-	if nonce, ok := r.take(len(c.stamp.nonce)); !ok || nonce != string(c.stamp.nonce[:]) {
+	r := reply{rest: c.cmd.Val()}
+	if !r.open(c.stamp.nonce[:]) {
 		failAll(c.ops, errReply)
 		return full
 	}

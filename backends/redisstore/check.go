@@ -69,7 +69,7 @@ func (s *Store) checkScript(ctx context.Context, client redis.UniversalClient) e
 	if err := client.Process(ctx, cmd); err != nil {
 		return fmt.Errorf("redisstore: the server does not run scripts: %w", claim.Unavailable(plain(err)))
 	}
-	if cmd.Val() != string(nonce[:]) {
+	if r := (reply{rest: cmd.Val()}); !r.open(nonce[:]) || r.rest != "" {
 		return fmt.Errorf("redisstore: the script's first run: %w", errReply)
 	}
 	return nil

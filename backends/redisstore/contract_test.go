@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,7 +17,15 @@ import (
 	"github.com/oncebus/once/testutil/redistest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The cases on real servers wait for the server's clock far more than they
+	// compute, so many may run at a time.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "32"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // unit is the shortest lease on a real server.
 const unit = 40 * time.Millisecond

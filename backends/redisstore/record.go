@@ -15,7 +15,7 @@ func decodeRecord(value string, d claim.Digest, expires claim.Instant) (rec clai
 		return rec, false
 	}
 	rec.Expires = expires
-	r := reply{value[1:]}
+	r := reply{rest: value[1:]}
 	switch mark := value[0]; mark {
 	case 'P', 'R', 'X':
 		ok = decodeOpen(&rec, &r, mark, d)

@@ -11,6 +11,19 @@ import (
 // were to read was there; they never read past the end.
 type reply struct {
 	rest string
+	now  claim.Instant
+}
+
+// open reads the head of an answer: the nonce of the call that it answers, and
+// the server's time.
+func (r *reply) open(nonce []byte) bool {
+	got, ok := r.take(len(nonce))
+	if !ok || got != string(nonce) {
+		return false
+	}
+	now, ok := r.number()
+	r.now = claim.Instant(now)
+	return ok
 }
 
 // take reads n bytes.
@@ -103,10 +116,10 @@ func (r *reply) verdict(letter byte, op *claim.Op) (v claim.Verdict, ok bool) {
 		return r.claimed(letter, op)
 	case 'P':
 		v.Outcome = claim.Pending
-		v.Remaining, ok = r.duration()
+		v.Remaining, ok = r.until()
 		return v, ok
-	case 'D':
-		return r.done()
+	case 'F', 'D':
+		return r.done(letter)
 	case 'X':
 		v.Outcome = claim.Dead
 		if v.Attempt, ok = r.attempt(); ok {
@@ -137,19 +150,30 @@ func (r *reply) claimed(letter byte, op *claim.Op) (v claim.Verdict, ok bool) {
 		return v, false
 	}
 	v.Grant.Fence = uint64(fence)
-	if v.Grant.Attempt, ok = r.attempt(); ok && letter == 'A' {
-		v.Remaining, ok = r.duration()
+	left, ok := r.until()
+	if !ok {
+		return v, false
 	}
-	return v, ok
+	if letter == 'A' {
+		v.Remaining = left
+	}
+	v.Grant.Attempt, ok = r.attempt()
+	return v, ok && v.Grant.Attempt > 0
 }
 
-func (r *reply) done() (v claim.Verdict, ok bool) {
+func (r *reply) done(letter byte) (v claim.Verdict, ok bool) {
 	v.Outcome = claim.Done
 	if v.Remaining, ok = r.duration(); !ok {
 		return v, false
 	}
-	if v.Age, ok = r.duration(); !ok {
+	fence, ok := r.number()
+	if !ok {
 		return v, false
+	}
+	// A fence is the time of its grant, unless it had to rise above another.
+	v.Age = max(0, r.now.Sub(claim.Instant(fence)))
+	if letter == 'F' {
+		return v, true
 	}
 	flags, ok := r.take(1)
 	if !ok || flags[0] < '0' || flags[0] > '7' {
@@ -163,6 +187,14 @@ func (r *reply) done() (v claim.Verdict, ok bool) {
 		return v, false
 	}
 	return v, ok
+}
+
+// until reads a moment on the server's clock that is to come and returns how far
+// off it is.
+func (r *reply) until() (time.Duration, bool) {
+	n, ok := r.number()
+	d := claim.Instant(n).Sub(r.now)
+	return d, ok && d > 0
 }
 
 func (r *reply) duration() (time.Duration, bool) {

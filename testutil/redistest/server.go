@@ -29,8 +29,9 @@ type Server struct {
 	// server keeps to it and never flushes.
 	Prefix string
 
-	t    testing.TB
-	base *redis.Options // of a shared server; nil when the process is ours
+	t     testing.TB
+	clock *redis.Client
+	base  *redis.Options // of a shared server; nil when the process is ours
 	dir  string
 	args []string
 	proc *process
@@ -50,6 +51,7 @@ func Start(t testing.TB, args ...string) *Server {
 		}
 		o.ContextTimeoutEnabled = true
 		s.base, s.Addr = o, o.Addr
+		s.clock = s.Client()
 		return s
 	}
 	requireBinary(t)
@@ -67,6 +69,7 @@ func Start(t testing.TB, args ...string) *Server {
 		t.Fatalf("redistest: %v", err)
 	}
 	t.Cleanup(func() { s.proc.kill() })
+	s.clock = s.Client()
 	return s
 }
 
@@ -104,7 +107,7 @@ func (s *Server) Options() *redis.Options {
 func (s *Server) Client() *redis.Client { return client(s.t, s.Options()) }
 
 // Advance returns when the server's own time has moved by d.
-func (s *Server) Advance(d time.Duration) { advance(s.t, s.Client(), d) }
+func (s *Server) Advance(d time.Duration) { advance(s.t, s.clock, d) }
 
 func advance(t testing.TB, c *redis.Client, d time.Duration) {
 	t.Helper()

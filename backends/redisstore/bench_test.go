@@ -1,0 +1,167 @@
+package redisstore_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/oncebus/once/backends/redisstore"
+	"github.com/oncebus/once/claim"
+	"github.com/oncebus/once/testutil/claimtest"
+	"github.com/oncebus/once/testutil/redistest"
+)
+
+func BenchmarkContract(b *testing.B) {
+	s := redistest.Start(b)
+	claimtest.Benchmark(b, func(b testing.TB) *claimtest.Harness {
+		return harness(b, s.Client(), s.Prefix, s.Advance)
+	})
+}
+
+// BenchmarkMessages measures messages, one claim and one completion each, side by
+// side with two plain SETs a message, which is the least that any store of this
+// kind can do. Compare the two inside one run only.
+func BenchmarkMessages(b *testing.B) {
+	s := redistest.Start(b)
+	for _, callers := range []int{1, 64, 256} {
+		o := s.Options()
+		o.PoolSize = callers
+		client := redis.NewClient(o)
+		b.Cleanup(func() { _ = client.Close() })
+		b.Run(fmt.Sprintf("callers=%d/of=evalsha", callers), func(b *testing.B) {
+			store := newStore(b, client, &redisstore.Options{Prefix: fresh(s.Prefix)})
+			concurrently(b, callers, func(ctx context.Context, n uint64) error {
+				key, req := message(n)
+				v, err := store.TryClaim(ctx, key, req)
+				if err != nil || v.Outcome != claim.Claimed {
+					return fmt.Errorf("%v, %w", v.Outcome, err)
+				}
+				_, err = store.MarkDone(ctx, key, v.Grant, claim.Completion{Retention: time.Minute})
+				return err
+			})
+		})
+		b.Run(fmt.Sprintf("callers=%d/of=plain", callers), func(b *testing.B) {
+			prefix := fresh(s.Prefix)
+			concurrently(b, callers, func(ctx context.Context, n uint64) error {
+				key, _ := message(n)
+				d := key.Digest()
+				for range 2 {
+					if err := client.Set(ctx, prefix+string(d[:]), 1, time.Minute).Err(); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		})
+	}
+	client := s.Client()
+	b.Run("batch=100/of=script", func(b *testing.B) {
+		store := newStore(b, client, &redisstore.Options{Prefix: fresh(s.Prefix)})
+		batches(b, func(ctx context.Context, ops []*claim.Op) error {
+			store.Apply(ctx, ops)
+			for _, op := range ops {
+				if op.Err != nil || op.Verdict.Outcome != claim.Claimed {
+					return fmt.Errorf("%v, %w", op.Verdict.Outcome, op.Err)
+				}
+				op.Kind, op.Grant = claim.OpMarkDone, op.Verdict.Grant
+				op.Completion = claim.Completion{Retention: time.Minute}
+			}
+			store.Apply(ctx, ops)
+			for _, op := range ops {
+				if op.Err != nil {
+					return op.Err
+				}
+			}
+			return nil
+		})
+	})
+	b.Run("batch=100/of=plain", func(b *testing.B) {
+		prefix := fresh(s.Prefix)
+		batches(b, func(ctx context.Context, ops []*claim.Op) error {
+			for range 2 {
+				pipe := client.Pipeline()
+				for _, op := range ops {
+					d := op.Key.Digest()
+					pipe.Set(ctx, prefix+string(d[:]), 1, time.Minute)
+				}
+				if _, err := pipe.Exec(ctx); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
+func message(n uint64) (claim.Key, claim.Request) {
+	var id [8]byte
+	binary.LittleEndian.PutUint64(id[:], n)
+	key, err := claim.NewKey("bench", "consumer", claim.MessageID(id[:]))
+	if err != nil {
+		panic(err)
+	}
+	req := claim.Request{TTL: time.Minute, Retention: time.Minute}
+	binary.LittleEndian.PutUint64(req.Token[:], n+1)
+	return key, req
+}
+
+var messages atomic.Uint64
+
+// concurrently handles b.N messages by so many callers.
+func concurrently(b *testing.B, callers int, handle func(ctx context.Context, n uint64) error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	b.ReportAllocs()
+	left := int64(b.N)
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for atomic.AddInt64(&left, -1) >= 0 {
+				if err := handle(ctx, messages.Add(1)); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+}
+
+// batches handles b.N messages by four callers, 100 at a time.
+func batches(b *testing.B, handle func(ctx context.Context, ops []*claim.Op) error) {
+	concurrentlyBy(b, 4, 100, handle)
+}
+
+func concurrentlyBy(b *testing.B, callers, size int, handle func(ctx context.Context, ops []*claim.Op) error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	b.ReportAllocs()
+	left := int64(b.N)
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			storage := make([]claim.Op, size)
+			ops := make([]*claim.Op, size)
+			for atomic.AddInt64(&left, -int64(size)) > -int64(size) {
+				for i := range ops {
+					key, req := message(messages.Add(1))
+					storage[i] = claim.Op{Kind: claim.OpTryClaim, Key: key, Request: req}
+					ops[i] = &storage[i]
+				}
+				if err := handle(ctx, ops); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+}
