@@ -1,0 +1,111 @@
+package natsbus_test
+
+import (
+	"context"
+	"flag"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/oncebus/once/bus"
+	"github.com/oncebus/once/bus/natsbus"
+	"github.com/oncebus/once/testutil/natstest"
+)
+
+func TestMain(m *testing.M) {
+	// Tests wait for ack waits and hardly compute, so many go side by side on few
+	// cores. The command line overrules it.
+	_ = flag.Set("test.parallel", "64")
+	goleak.VerifyTestMain(m)
+}
+
+// rig is a consumer on a server of its own.
+type rig struct {
+	server  *natstest.Server
+	js      jetstream.JetStream
+	cons    jetstream.Consumer
+	subject string
+}
+
+func newRig(t *testing.T, cfg jetstream.ConsumerConfig) *rig {
+	t.Helper()
+	s := natstest.Run(t)
+	js := s.JetStream()
+	return rigOn(t, s, js, cfg)
+}
+
+func rigOn(t testing.TB, s *natstest.Server, js jetstream.JetStream, cfg jetstream.ConsumerConfig) *rig {
+	t.Helper()
+	cons := natstest.Consumer(t, js, cfg)
+	return &rig{server: s, js: js, cons: cons, subject: natstest.Subject(cons.CachedInfo().Stream) + ".a"}
+}
+
+// open makes a natsbus.Consumer of the rig's consumer.
+func (r *rig) open(t testing.TB, o *natsbus.Options) *natsbus.Consumer {
+	t.Helper()
+	if o == nil {
+		o = &natsbus.Options{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	c, err := natsbus.New(t.Context(), r.js, r.cons, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// publish stores messages with these payloads, which are their ids too.
+func (r *rig) publish(t testing.TB, data ...string) {
+	t.Helper()
+	for _, d := range data {
+		if _, err := r.js.Publish(t.Context(), r.subject, []byte(d), jetstream.WithMsgID(d)); err != nil {
+			t.Fatalf("publish %q: %v", d, err)
+		}
+	}
+}
+
+// consume runs c.Consume until stop is called or the test ends. stop returns its
+// error.
+func consume(t testing.TB, c *natsbus.Consumer, h bus.Handler) (stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- c.Consume(ctx, h) }()
+	stopped := false
+	stop = func() error {
+		if stopped {
+			return nil
+		}
+		stopped = true
+		cancel()
+		return within(t, ended, "Consume to return")
+	}
+	t.Cleanup(func() { _ = stop() })
+	return stop
+}
+
+// within waits for ch as long as nothing but a failure takes.
+func within[E any](t testing.TB, ch <-chan E, what string) E {
+	t.Helper()
+	select {
+	case e := <-ch:
+		return e
+	case <-time.After(20 * time.Second):
+		t.Fatalf("waited in vain for %s", what)
+		panic("unreachable")
+	}
+}
+
+// publishRaw stores a message.
+func publishRaw(t testing.TB, js jetstream.JetStream, m *nats.Msg) {
+	t.Helper()
+	if _, err := js.PublishMsg(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+}
