@@ -2,6 +2,7 @@ package claim
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 )
@@ -17,6 +18,9 @@ const (
 	MaxDelay = 7 * 24 * time.Hour
 	// MaxAttempts bounds Request.MaxAttempts.
 	MaxAttempts = 1_000_000
+	// MaxFence is the largest fence: 53 bits, since stores that compute in Lua
+	// or JSON cannot tell larger ones apart.
+	MaxFence = 1<<53 - 1
 	// MaxResultBytes is the largest result that a store keeps.
 	MaxResultBytes = 1 << 20
 	// MaxReasonBytes is where a reason is cut.
@@ -88,7 +92,12 @@ func (g *Grant) validateToken() error {
 	if g.Token.IsZero() {
 		return fmt.Errorf("%w: Grant.Token is zero", ErrInvalid)
 	}
-	if g.Attempt < 0 {
+	// A store takes over the fence and the attempt of a grant that it has
+	// forgotten, and must be able to count on from there.
+	if g.Fence > MaxFence {
+		return fmt.Errorf("%w: Grant.Fence is %d, want at most %d", ErrInvalid, g.Fence, uint64(MaxFence))
+	}
+	if g.Attempt < 0 || g.Attempt >= math.MaxInt32 {
 		return fmt.Errorf("%w: Grant.Attempt is %d", ErrInvalid, g.Attempt)
 	}
 	return nil

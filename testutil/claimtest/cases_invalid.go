@@ -34,7 +34,10 @@ func invalid() []struct {
 		}
 		list = append(list,
 			spoiled{"zero token", kind, func(op *claim.Op) { op.Grant.Token = claim.Token{} }},
-			spoiled{"negative attempt", kind, func(op *claim.Op) { op.Grant.Attempt = -1 }})
+			spoiled{"negative attempt", kind, func(op *claim.Op) { op.Grant.Attempt = -1 }},
+			spoiled{"attempt that cannot be counted on", kind, func(op *claim.Op) { op.Grant.Attempt = 1<<31 - 1 }},
+			spoiled{"fence over the limit", kind, func(op *claim.Op) { op.Grant.Fence = claim.MaxFence + 1 }},
+			spoiled{"fence that cannot be counted on", kind, func(op *claim.Op) { op.Grant.Fence = 1<<64 - 1 }})
 		if kind != claim.OpRelease {
 			list = append(list, spoiled{"zero fence", kind, func(op *claim.Op) { op.Grant.Fence = 0 }})
 		}

@@ -229,10 +229,6 @@ func (e *env) checkError(op *claim.Op) {
 	}
 }
 
-// maxFence is the largest whole number that a float64, and so Lua, holds
-// exactly with all that are smaller.
-const maxFence = 1<<53 - 1
-
 // checkVerdict checks that the fields agree with the outcome.
 func (e *env) checkVerdict(req *claim.Request, v *claim.Verdict) {
 	e.Helper()
@@ -244,8 +240,8 @@ func (e *env) checkVerdict(req *claim.Request, v *claim.Verdict) {
 		switch {
 		case g.Token != req.Token:
 			e.Fatalf("TryClaim: the grant's token is not the one that was sent")
-		case g.Fence == 0 || g.Fence > maxFence:
-			e.Fatalf("TryClaim: the grant's fence is %d, want 1 to %d", g.Fence, int64(maxFence))
+		case g.Fence == 0 || g.Fence > claim.MaxFence:
+			e.Fatalf("TryClaim: the grant's fence is %d, want 1 to %d", g.Fence, int64(claim.MaxFence))
 		case g.Attempt < 1:
 			e.Fatalf("TryClaim: the grant's attempt is %d, want 1 or more", g.Attempt)
 		case v.Remaining <= 0 || v.Remaining > req.TTL:
