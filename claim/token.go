@@ -29,6 +29,10 @@ func (Token) String() string { return "(token)" }
 // Format prints the placeholder for every verb, %x and %v included.
 func (t Token) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(t.String())) }
 
+// MarshalText keeps the bytes out of JSON, where a log handler would put those
+// of a Grant. A Token cannot be unmarshaled.
+func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
 // LogValue keeps the bytes out of structured logs.
 func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
 
