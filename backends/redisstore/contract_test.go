@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/oncebus/once/backends/redisstore"
+	"github.com/oncebus/once/claim"
 	"github.com/oncebus/once/testutil/claimtest"
 	"github.com/oncebus/once/testutil/redistest"
 )
@@ -46,6 +50,62 @@ func TestContractOnServer(t *testing.T) {
 	claimtest.Run(t, func(t testing.TB) *claimtest.Harness { return harness(t, s.Client(), s.Prefix, s.Advance) })
 }
 
+func TestContractOnCluster(t *testing.T) {
+	c := redistest.StartCluster(t, 3)
+	client := c.Client()
+	claimtest.Run(t, func(t testing.TB) *claimtest.Harness { return harness(t, client, "once:", c.Advance) })
+}
+
+// The users of docs/redis.acl can do all that a store does, and no more than
+// that: a command that the script takes up must be added there.
+func TestContractUnderTheDocumentedACL(t *testing.T) {
+	s := redistest.Start(t, "--aclfile", aclFile(t))
+	o := s.Options()
+	o.Username, o.Password = "once-operator", "secret"
+	o.DisableIdentity = true
+	client := redis.NewClient(o)
+	t.Cleanup(func() { _ = client.Close() })
+	claimtest.Run(t, func(t testing.TB) *claimtest.Harness { return harness(t, client, "once:", s.Advance) })
+}
+
+func TestContractOnClusterUnderTheDocumentedACL(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the same as TestContractOnCluster for other users")
+	}
+	acl := aclFile(t)
+	c := redistest.StartCluster(t, 3, "--aclfile", acl)
+	o := c.Options()
+	o.Username, o.Password = "once-cluster", "secret"
+	client := redis.NewClusterClient(o)
+	t.Cleanup(func() { _ = client.Close() })
+	store := newStore(t, client, &redisstore.Options{WaitReplicas: 0})
+	key, req := newKey(t), newRequest()
+	if v, err := store.TryClaim(t.Context(), key, req); err != nil || v.Outcome != claim.Claimed {
+		t.Fatalf("%v, %v", v.Outcome, err)
+	}
+}
+
+// aclFile writes the users of docs/redis.acl, and one for the tests, to a file
+// that Redis reads.
+func aclFile(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/redis.acl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := "user default on nopass ~* &* +@all\n"
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "user ") {
+			users += strings.ReplaceAll(line, "<password>", "secret")
+		}
+	}
+	path := filepath.Join(t.TempDir(), "users.acl")
+	if err := os.WriteFile(path, []byte(users), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // harness is for a real server that tests share: each has a prefix of its own.
 func harness(t testing.TB, client redis.UniversalClient, prefix string, advance func(time.Duration)) *claimtest.Harness {
 	return &claimtest.Harness{
@@ -72,4 +132,26 @@ func newStore(t testing.TB, client redis.UniversalClient, o *redisstore.Options)
 		t.Fatal(err)
 	}
 	return s
+}
+
+var ids atomic.Int64
+
+// newKey returns a key that no other call returns.
+func newKey(t testing.TB) claim.Key {
+	t.Helper()
+	key, err := claim.NewKey("test", "consumer", claim.MessageID(fmt.Sprintf("message-%d", ids.Add(1))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func newRequest() claim.Request {
+	return claim.Request{Token: claim.NewToken(), TTL: time.Minute, Retention: time.Hour}
+}
+
+// nameOf returns the name of key's record in Redis.
+func nameOf(prefix string, key claim.Key) string {
+	d := key.Digest()
+	return prefix + string(d[:])
 }

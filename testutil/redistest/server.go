@@ -32,9 +32,9 @@ type Server struct {
 	t     testing.TB
 	clock *redis.Client
 	base  *redis.Options // of a shared server; nil when the process is ours
-	dir  string
-	args []string
-	proc *process
+	dir   string
+	args  []string
+	proc  *process
 }
 
 // Start returns a server for the test: redis-server in a process of its own,
