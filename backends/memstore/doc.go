@@ -6,7 +6,7 @@
 // so that a message which was done before a restart runs again after it.
 //
 // Records are spread over shards by their digest, each with a lock of its own.
-// A done record without a result takes about 130 bytes and holds no
+// A done record without a result takes about 125 bytes and holds no
 // pointer, so that a million of them cost the garbage collector nothing.
 //
 // Memory is bounded by [Options.MaxRecords] and [Options.MaxBytes]. Records end

@@ -15,18 +15,18 @@ type end struct {
 	slot    uint32
 }
 
-func (h *endHeap) push(slots []slot, expires claim.Instant, at uint32) {
+func (h *endHeap) push(slots *slab[slot], expires claim.Instant, at uint32) {
 	*h = append(*h, end{expires, at})
 	h.up(slots, len(*h)-1)
 }
 
 // move gives the entry at pos another expiry.
-func (h *endHeap) move(slots []slot, pos uint32, expires claim.Instant) {
+func (h *endHeap) move(slots *slab[slot], pos uint32, expires claim.Instant) {
 	(*h)[pos].expires = expires
 	h.fix(slots, int(pos))
 }
 
-func (h *endHeap) remove(slots []slot, pos uint32) {
+func (h *endHeap) remove(slots *slab[slot], pos uint32) {
 	last := len(*h) - 1
 	moved := (*h)[last]
 	*h = (*h)[:last]
@@ -36,13 +36,13 @@ func (h *endHeap) remove(slots []slot, pos uint32) {
 	}
 }
 
-func (h endHeap) fix(slots []slot, i int) {
+func (h endHeap) fix(slots *slab[slot], i int) {
 	if !h.down(slots, i) {
 		h.up(slots, i)
 	}
 }
 
-func (h endHeap) up(slots []slot, i int) {
+func (h endHeap) up(slots *slab[slot], i int) {
 	e := h[i]
 	for i > 0 {
 		parent := (i - 1) / 2
@@ -56,7 +56,7 @@ func (h endHeap) up(slots []slot, i int) {
 }
 
 // down reports whether the entry moved.
-func (h endHeap) down(slots []slot, start int) bool {
+func (h endHeap) down(slots *slab[slot], start int) bool {
 	i, e := start, h[start]
 	for {
 		child := 2*i + 1
@@ -76,7 +76,7 @@ func (h endHeap) down(slots []slot, start int) bool {
 	return i != start
 }
 
-func (h endHeap) put(slots []slot, i int, e end) {
+func (h endHeap) put(slots *slab[slot], i int, e end) {
 	h[i] = e
-	slots[e.slot].end = uint32(i)
+	slots.at(e.slot).end = uint32(i)
 }

@@ -67,12 +67,12 @@ func (s *Store) listShard(page []claim.Entry, filter claim.Filter, at *position,
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	now := s.now()
-	for ; at.slot < len(sh.table.slots); at.slot++ {
+	for ; at.slot < sh.table.slots.used; at.slot++ {
 		if looks == 0 || len(page) == limit {
 			return page, looks
 		}
 		looks--
-		slot := &sh.table.slots[at.slot]
+		slot := sh.table.slots.at(uint32(at.slot))
 		if slot.state == claim.StateAbsent || now >= slot.expires {
 			continue
 		}

@@ -22,7 +22,7 @@ type Options struct {
 	MaxRecords int
 	// MaxBytes bounds the memory, as the store estimates it: records with their
 	// share of the indexes, ids, results and reasons. A done record without a
-	// result counts 168 bytes, a pending one 360 and the bytes of its id,
+	// result counts 152 bytes, a pending one 312 and the bytes of its id,
 	// consumer and namespace. Defaults to DefaultMaxBytes, 256 MiB.
 	//
 	// A completion never fails for want of room: its result is left out then,

@@ -8,19 +8,19 @@ import (
 
 // What a record costs, in bytes: the slot, its entry in the index of a map that
 // is between half and fully loaded, its place in the expiry heap, and the slack
-// of slices that grow. TestEstimateIsHonest compares it with the real heap.
+// of a heap that grows. TestEstimateIsHonest compares it with the real heap.
 const (
-	slotCost = 168
-	moreCost = 192
+	slotCost = 152
+	restCost = 160
 )
 
 // cost estimates the memory of rec.
 func cost(rec *claim.Record) int64 {
-	if !needsMore(rec) {
+	if !needsRest(rec) {
 		return slotCost
 	}
 	k := rec.Key
-	return slotCost + moreCost + int64(len(k.Namespace())+len(k.Consumer())+len(k.ID())+len(rec.Result)+len(rec.Reason))
+	return slotCost + restCost + int64(len(k.Namespace())+len(k.Consumer())+len(k.ID())+len(rec.Result)+len(rec.Reason))
 }
 
 // room counts the records and bytes of all shards. It is exact at every moment

@@ -16,10 +16,8 @@ const maxSlots = math.MaxInt32 - 1
 // most that it ever held.
 type table struct {
 	index map[claim.Digest]uint32
-	slots []slot
-	free  []uint32
-	mores []more
-	freeM []uint32
+	slots slab[slot]
+	rests slab[rest]
 	ends  endHeap
 }
 
@@ -30,15 +28,15 @@ type slot struct {
 	fence       uint64
 	expires     claim.Instant
 	end         uint32 // position in ends
-	more        uint32 // number of the rest in mores plus one; zero: there is none
+	rest        uint32 // number in rests plus one; zero: there is none
 	state       claim.State
 	omitted     bool
 	recovered   bool
 }
 
-// more is the rest of a record: of all that are not done, and of a done one
-// with a result.
-type more struct {
+// rest is what a record has besides its slot, unless it is done without a
+// result.
+type rest struct {
 	key       claim.Key
 	token     claim.Token
 	attempt   int
@@ -48,7 +46,7 @@ type more struct {
 	reason    string
 }
 
-func needsMore(rec *claim.Record) bool {
+func needsRest(rec *claim.Record) bool {
 	return rec.State != claim.StateDone || rec.Result != nil
 }
 
@@ -59,7 +57,7 @@ func (t *table) find(d claim.Digest) (at uint32, ok bool) {
 	return at, ok
 }
 
-func (t *table) expires(at uint32) claim.Instant { return t.slots[at].expires }
+func (t *table) expires(at uint32) claim.Instant { return t.slots.at(at).expires }
 
 // first returns the record that ends first.
 func (t *table) first() (at uint32, expires claim.Instant, ok bool) {
@@ -71,7 +69,7 @@ func (t *table) first() (at uint32, expires claim.Instant, ok bool) {
 
 // load returns the record in a slot. The result is the table's own.
 func (t *table) load(at uint32) claim.Record {
-	s := &t.slots[at]
+	s := t.slots.at(at)
 	rec := claim.Record{
 		State:       s.state,
 		Fence:       s.fence,
@@ -80,82 +78,62 @@ func (t *table) load(at uint32) claim.Record {
 		Omitted:     s.omitted,
 		Recovered:   s.recovered,
 	}
-	if s.more != 0 {
-		m := &t.mores[s.more-1]
-		rec.Key, rec.Token, rec.Attempt = m.key, m.token, m.attempt
-		rec.Deadline, rec.Retention = m.deadline, m.retention
-		rec.Result, rec.Reason = m.result, m.reason
+	if s.rest != 0 {
+		r := t.rests.at(s.rest - 1)
+		rec.Key, rec.Token, rec.Attempt = r.key, r.token, r.attempt
+		rec.Deadline, rec.Retention = r.deadline, r.retention
+		rec.Result, rec.Reason = r.result, r.reason
 	}
 	return rec
 }
 
 func (t *table) insert(d claim.Digest, rec claim.Record) {
-	var at uint32
-	if n := len(t.free); n > 0 {
-		at, t.free = t.free[n-1], t.free[:n-1]
-	} else {
-		at = uint32(len(t.slots))
-		t.slots = append(t.slots, slot{})
-	}
-	t.slots[at] = slot{digest: d}
+	at := t.slots.take()
+	t.slots.at(at).digest = d
 	t.store(at, &rec)
 	t.index[d] = at
-	t.ends.push(t.slots, rec.Expires, at)
+	t.ends.push(&t.slots, rec.Expires, at)
 }
 
 func (t *table) replace(at uint32, rec claim.Record) {
 	t.store(at, &rec)
-	t.ends.move(t.slots, t.slots[at].end, rec.Expires)
+	t.ends.move(&t.slots, t.slots.at(at).end, rec.Expires)
 }
 
 func (t *table) remove(at uint32) {
-	s := &t.slots[at]
+	s := t.slots.at(at)
 	delete(t.index, s.digest)
-	t.ends.remove(t.slots, s.end)
-	t.freeMore(s)
-	*s = slot{}
-	t.free = append(t.free, at)
+	t.ends.remove(&t.slots, s.end)
+	t.dropRest(s)
+	t.slots.give(at)
 }
 
 // store writes rec into its slot; the heap of ends is the caller's to mend.
 func (t *table) store(at uint32, rec *claim.Record) {
-	s := &t.slots[at]
+	s := t.slots.at(at)
 	s.state = rec.State
 	s.fence = rec.Fence
 	s.expires = rec.Expires
 	s.fingerprint = rec.Fingerprint
 	s.omitted = rec.Omitted
 	s.recovered = rec.Recovered
-	if !needsMore(rec) {
-		t.freeMore(s)
+	if !needsRest(rec) {
+		t.dropRest(s)
 		return
 	}
-	if s.more == 0 {
-		s.more = t.newMore()
+	if s.rest == 0 {
+		s.rest = t.rests.take() + 1
 	}
-	t.mores[s.more-1] = more{
+	*t.rests.at(s.rest - 1) = rest{
 		key: rec.Key, token: rec.Token, attempt: rec.Attempt,
 		deadline: rec.Deadline, retention: rec.Retention,
 		result: rec.Result, reason: rec.Reason,
 	}
 }
 
-func (t *table) newMore() uint32 {
-	if n := len(t.freeM); n > 0 {
-		number := t.freeM[n-1]
-		t.freeM = t.freeM[:n-1]
-		return number
+func (t *table) dropRest(s *slot) {
+	if s.rest != 0 {
+		t.rests.give(s.rest - 1)
+		s.rest = 0
 	}
-	t.mores = append(t.mores, more{})
-	return uint32(len(t.mores))
-}
-
-func (t *table) freeMore(s *slot) {
-	if s.more == 0 {
-		return
-	}
-	// Cleared, so that nothing holds the id and the result any longer.
-	t.mores[s.more-1] = more{}
-	t.freeM = append(t.freeM, s.more)
-	s.more = 0
 }

@@ -17,24 +17,24 @@ func (s *Store) check(t *testing.T) {
 	var records, bytes int64
 	for i := range s.shards {
 		table := &s.shards[i].table
-		if len(table.index) != len(table.ends) || len(table.index)+len(table.free) != len(table.slots) {
-			t.Fatalf("%d indexed, %d ends, %d free, %d slots", len(table.index), len(table.ends), len(table.free), len(table.slots))
+		if len(table.index) != len(table.ends) || len(table.index)+len(table.slots.free) != table.slots.used {
+			t.Fatalf("%d indexed, %d ends, %d free, %d slots", len(table.index), len(table.ends), len(table.slots.free), table.slots.used)
 		}
-		mores := 0
+		rests := 0
 		for digest, at := range table.index {
 			rec := table.load(at)
-			slot := &table.slots[at]
+			slot := table.slots.at(at)
 			if slot.digest != digest || table.ends[slot.end] != (end{rec.Expires, at}) {
 				t.Fatalf("slot %d is out of step with the index or the heap", at)
 			}
-			if slot.more != 0 {
-				mores++
+			if slot.rest != 0 {
+				rests++
 			}
 			records++
 			bytes += cost(&rec)
 		}
-		if mores+len(table.freeM) != len(table.mores) {
-			t.Fatalf("%d mores in use, %d free, %d in all", mores, len(table.freeM), len(table.mores))
+		if rests+len(table.rests.free) != table.rests.used {
+			t.Fatalf("%d rests in use, %d free, %d in all", rests, len(table.rests.free), table.rests.used)
 		}
 		for i := 1; i < len(table.ends); i++ {
 			if table.ends[i].expires < table.ends[(i-1)/2].expires {
