@@ -32,11 +32,16 @@ func (c *Consumer) ConsumeBatch(ctx context.Context, h bus.BatchHandler) error {
 	var loops sync.WaitGroup
 	var failed error
 	var once sync.Once
+	gone := make(chan struct{})
+	run := func(ds []*delivery) { c.handleBatch(hctx, group, h, gone, ds) }
 	for range max(1, c.opts.Workers) {
 		loops.Go(func() {
-			if err := c.batches(ctx, hctx, group, h); err != nil {
-				once.Do(func() { failed = err })
-				cancel(err)
+			if err := c.batches(ctx, run); err != nil {
+				once.Do(func() {
+					failed = err
+					close(gone)
+					cancel(err)
+				})
 			}
 		})
 	}
@@ -44,9 +49,9 @@ func (c *Consumer) ConsumeBatch(ctx context.Context, h bus.BatchHandler) error {
 	return errors.Join(failed, group.Drain(c.opts.DrainTimeout))
 }
 
-// batches handles one batch after the other until ctx ends, and returns nil then,
-// or until it cannot go on.
-func (c *Consumer) batches(ctx, hctx context.Context, group *bus.Group, h bus.BatchHandler) error {
+// batches calls run with one batch after the other until ctx ends, and returns nil
+// then, or until it cannot go on.
+func (c *Consumer) batches(ctx context.Context, run func([]*delivery)) error {
 	pause := retryPause
 	for ctx.Err() == nil {
 		ds, err := c.fetchBatch()
@@ -57,7 +62,7 @@ func (c *Consumer) batches(ctx, hctx context.Context, group *bus.Group, h bus.Ba
 			return nil
 		}
 		if len(ds) > 0 {
-			c.handleBatch(hctx, group, h, ds)
+			run(ds)
 		}
 		if err == nil {
 			pause = retryPause
@@ -73,10 +78,10 @@ func (c *Consumer) batches(ctx, hctx context.Context, group *bus.Group, h bus.Ba
 
 // handleBatch calls h and returns when it has returned. The messages are settled
 // side by side, each waiting for its confirmation.
-func (c *Consumer) handleBatch(hctx context.Context, group *bus.Group, h bus.BatchHandler, ds []*delivery) {
+func (c *Consumer) handleBatch(hctx context.Context, group *bus.Group, h bus.BatchHandler, gone <-chan struct{}, ds []*delivery) {
 	batch := make([]*bus.Message, len(ds))
 	for i, d := range ds {
-		batch[i] = &d.msg
+		batch[i], d.gone = &d.msg, gone
 	}
 	c.counts.delivered.Add(int64(len(ds)))
 	returned := make(chan struct{})

@@ -28,9 +28,11 @@ func (c *Consumer) Consume(ctx context.Context, h bus.Handler) error {
 		return errNoHandler
 	}
 	group, hctx := bus.NewGroup(ctx)
+	gone := make(chan struct{})
 	p := newPuller(c, c.opts.workers())
 	p.run = func(d *delivery) {
 		c.counts.delivered.Add(1)
+		d.gone = gone
 		group.Go(func() {
 			bus.Serve(hctx, h, &d.msg, func(s bus.Settlement) {
 				p.returned() // the worker is free while the ack is confirmed
@@ -40,5 +42,8 @@ func (c *Consumer) Consume(ctx context.Context, h bus.Handler) error {
 		})
 	}
 	err := p.pull(ctx)
+	if err != nil {
+		close(gone)
+	}
 	return errors.Join(err, group.Drain(c.opts.DrainTimeout))
 }

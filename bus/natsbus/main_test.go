@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
@@ -99,13 +98,5 @@ func within[E any](t testing.TB, ch <-chan E, what string) E {
 	case <-time.After(20 * time.Second):
 		t.Fatalf("waited in vain for %s", what)
 		panic("unreachable")
-	}
-}
-
-// publishRaw stores a message.
-func publishRaw(t testing.TB, js jetstream.JetStream, m *nats.Msg) {
-	t.Helper()
-	if _, err := js.PublishMsg(t.Context(), m); err != nil {
-		t.Fatal(err)
 	}
 }

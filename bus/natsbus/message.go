@@ -18,7 +18,8 @@ type delivery struct {
 	c       *Consumer
 	reply   string // where settlements go
 	msg     bus.Message
-	due     atomic.Int64 // when the ack wait ends, in Unix nanoseconds
+	gone    <-chan struct{} // closed when there is no consumer left to tell
+	due     atomic.Int64    // when the ack wait ends, in Unix nanoseconds
 	settled atomic.Bool
 }
 

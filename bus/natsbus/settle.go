@@ -88,8 +88,8 @@ func (d *delivery) sent(a bus.Action, body []byte) bool {
 	return err == nil
 }
 
-// confirmed sends a settlement until the server confirms it or the ack wait has
-// passed, and at least once.
+// confirmed sends a settlement until the server confirms it, the ack wait has
+// passed or the consumer is gone, and at least once.
 func (d *delivery) confirmed(a bus.Action, body []byte) bool {
 	if d.c.opts.PlainAck {
 		return d.sent(a, body)
@@ -103,17 +103,25 @@ func (d *delivery) confirmed(a bus.Action, body []byte) bool {
 		if errors.Is(err, nats.ErrTimeout) {
 			err = ErrNoConfirmation
 		}
-		left := d.left()
-		if left <= 0 || d.c.nc.IsClosed() {
+		// An error that comes at once must not become a hot loop.
+		pause = min(pause, d.c.opts.AckTimeout)
+		if !d.mayRepeat(min(pause, d.left()) - time.Since(sent)) {
 			d.c.unsettled(a, d, err)
 			return false
 		}
-		// An error that comes at once must not become a hot loop.
-		pause = min(pause, d.c.opts.AckTimeout)
-		if wait := min(pause, left) - time.Since(sent); wait > 0 {
-			time.Sleep(wait)
-		}
 	}
+}
+
+// mayRepeat waits and reports whether the settlement can still be sent.
+func (d *delivery) mayRepeat(wait time.Duration) bool {
+	timer := time.NewTimer(max(0, wait))
+	defer timer.Stop()
+	select {
+	case <-d.gone:
+		return false
+	case <-timer.C:
+	}
+	return d.left() > 0 && !d.c.nc.IsClosed()
 }
 
 // unsettled tells of a delivery that could not be settled.

@@ -14,19 +14,20 @@ import (
 	"github.com/oncebus/once/testutil/natstest"
 )
 
-// suite returns a bustest harness on the server, with a consumer of its own for
-// each case.
-func suite(t testing.TB, s *natstest.Server, cfg jetstream.ConsumerConfig, opts natsbus.Options) *bustest.Harness {
-	r := rigOn(t, s, s.JetStream(), cfg)
-	opts.Backoff = bus.Exponential(time.Millisecond, 100*time.Millisecond)
-	opts.DrainTimeout = 2 * cfg.AckWait
+// suite returns a bustest harness on r.
+func suite(t testing.TB, r *rig) *bustest.Harness {
+	ackWait := r.cons.CachedInfo().Config.AckWait
+	opts := natsbus.Options{
+		Backoff:      bus.Exponential(time.Millisecond, 100*time.Millisecond),
+		DrainTimeout: 2 * ackWait,
+	}
 	return &bustest.Harness{
 		Publish: func(ctx context.Context, id string, header bus.Header, data []byte) error {
 			h := nats.Header(header.Clone())
-			if h == nil {
-				h = nats.Header{}
-			}
 			if id != "" {
+				if h == nil {
+					h = nats.Header{}
+				}
 				h.Set(jetstream.MsgIDHeader, id)
 			}
 			_, err := r.js.PublishMsg(ctx, &nats.Msg{Subject: r.subject, Header: h, Data: data})
@@ -39,11 +40,11 @@ func suite(t testing.TB, s *natstest.Server, cfg jetstream.ConsumerConfig, opts 
 		},
 		ConsumeBatch: func(ctx context.Context, h bus.BatchHandler, size int) error {
 			o := opts
-			o.Workers, o.BatchSize = 1, size
+			o.BatchSize = size
 			return r.open(t, &o).ConsumeBatch(ctx, h)
 		},
 		Subject:      r.subject,
-		AckWait:      cfg.AckWait,
+		AckWait:      ackWait,
 		DrainTimeout: opts.DrainTimeout,
 		Features:     bustest.All(),
 	}
@@ -52,13 +53,16 @@ func suite(t testing.TB, s *natstest.Server, cfg jetstream.ConsumerConfig, opts 
 func TestSuite(t *testing.T) {
 	s := natstest.Run(t)
 	bustest.Run(t, func(t testing.TB) *bustest.Harness {
-		return suite(t, s, jetstream.ConsumerConfig{AckWait: 600 * time.Millisecond}, natsbus.Options{})
+		return suite(t, rigOn(t, s, s.JetStream(), jetstream.ConsumerConfig{AckWait: 600 * time.Millisecond}))
 	})
 }
 
-func TestSuiteWithPlainAcks(t *testing.T) {
+// The suite under BackOff: redelivery and delays are the same, if the effective
+// ack wait is taken for the ack wait.
+func TestSuiteUnderBackOff(t *testing.T) {
 	s := natstest.Run(t)
 	bustest.Run(t, func(t testing.TB) *bustest.Harness {
-		return suite(t, s, jetstream.ConsumerConfig{AckWait: 600 * time.Millisecond}, natsbus.Options{PlainAck: true})
+		const wait = 600 * time.Millisecond
+		return suite(t, rigOn(t, s, s.JetStream(), jetstream.ConsumerConfig{AckWait: time.Hour, BackOff: []time.Duration{wait, wait}}))
 	})
 }
