@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// job is one run of the program.
+type job struct {
+	*config
+	console   *console
+	logger    *slog.Logger
+	servers   *servers
+	trouble   *trouble
+	ledger    *ledger
+	consumer  jetstream.Consumer
+	dead      jetstream.Stream
+	processes []*process
+	publisher *publisher
+	rejected  atomic.Int64 // lines that are no order
+}
+
+func newJob(c *config, stderr io.Writer) *job {
+	j := &job{
+		config: c, console: newConsole(stderr), logger: slog.New(slog.DiscardHandler),
+		servers: &servers{}, trouble: newTrouble(c), ledger: newLedger(),
+	}
+	if c.verbose {
+		j.logger = slog.New(slog.NewTextHandler(j.console, nil))
+	}
+	return j
+}
+
+// run carries the job out, prints the summary and returns the exit status.
+func (j *job) run(ctx context.Context, stdin io.Reader, stdout io.Writer) int {
+	s, err := j.prove(ctx, stdin)
+	j.console.end()
+	interrupted := ctx.Err() != nil
+	switch {
+	case interrupted:
+		j.console.say("consumer: interrupted")
+	case err != nil:
+		j.console.say("consumer: %v", err)
+	}
+	if s == nil {
+		return 2
+	}
+	j.nameSome(s)
+	s.print(j, stdout)
+	switch {
+	case s.Lost != 0 || s.DoubleEffects != 0:
+		return 1
+	case err != nil && !interrupted:
+		return 2
+	}
+	return 0
+}
+
+// prove sets up, works, sums up and cleans up. It returns no summary when there
+// was nothing to sum up.
+func (j *job) prove(ctx context.Context, stdin io.Reader) (*summary, error) {
+	defer j.servers.stop()
+	defer j.close()
+	if err := j.servers.start(j.config, j.logger); err != nil {
+		return nil, err
+	}
+	if err := j.setUp(ctx); err != nil {
+		return nil, err
+	}
+	orders, done, err := j.open(stdin)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	begun := time.Now()
+	err = j.work(ctx, orders)
+	return j.sumUp(time.Since(begun), err), err
+}
+
+// reject counts a line that is no order.
+func (j *job) reject(line int, why error) {
+	j.rejected.Add(1)
+	j.console.say("consumer: line %d rejected: %v", line, why)
+}
+
+// work publishes and charges until everything is settled, something fails, or ctx
+// ends. When it returns, nothing of it runs any more.
+func (j *job) work(ctx context.Context, orders source) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	consuming, stopConsuming := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopConsuming()
+	var consumers sync.WaitGroup
+	for _, p := range j.processes {
+		consumers.Go(func() {
+			if err := p.consume(consuming); err != nil {
+				stop(fmt.Errorf("process %d: %w", p.number, err))
+			}
+		})
+	}
+	published := make(chan struct{})
+	go func() {
+		defer close(published)
+		if err := j.publisher.run(ctx, orders.stream(ctx, stop)); err != nil {
+			stop(err)
+		}
+	}()
+	err := j.watch(ctx, published)
+	stop(err)
+	<-published
+	stopConsuming()
+	consumers.Wait()
+	j.close()
+	return err
+}
+
+// close closes the Dedupers, if it has not done so. Their handlers have returned.
+func (j *job) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for _, p := range j.processes {
+		if err := p.deduper.Close(ctx); err != nil {
+			j.console.say("consumer: process %d: %v", p.number, err)
+		}
+	}
+}

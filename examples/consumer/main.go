@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/oncebus/once/backends/redisstore"
+	"github.com/oncebus/once/bus"
+	"github.com/oncebus/once/bus/natsbus"
+	"github.com/oncebus/once/dedupe"
+)
+
+const (
+	ackWait = time.Second            // until JetStream delivers again what was not settled
+	slowRun = ackWait * 5 / 4        // how long a slow handler takes
+	window  = 100 * time.Millisecond // within which the stream itself drops copies
+
+	maxAttempts = 20 // of the handler, before an order is given up
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the program without its process. It returns the exit status.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	c, err := parseFlags(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	}
+	return newJob(c, stderr).run(ctx, stdin, stdout)
+}
+
+// setUp makes a stream of orders, a durable consumer on it, a stream for orders
+// that are given up, and two processes that charge orders. These share nothing
+// but the servers: what the one works on, the other learns from the store alone.
+func (j *job) setUp(ctx context.Context) error {
+	js, _, err := j.servers.connect(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err = j.servers.createStream(ctx, js, jetstream.StreamConfig{
+		Name: j.name, Subjects: []string{j.name + ".orders"},
+		Retention: jetstream.WorkQueuePolicy, Duplicates: window,
+	}); err != nil {
+		return err
+	}
+	if j.consumer, err = js.CreateConsumer(ctx, j.name, jetstream.ConsumerConfig{
+		Durable: "billing", AckPolicy: jetstream.AckExplicitPolicy,
+		AckWait: ackWait, MaxDeliver: -1, // without limit: the claims count the attempts
+	}); err != nil {
+		return err
+	}
+	if j.dead, err = j.servers.createStream(ctx, js, jetstream.StreamConfig{
+		Name: j.name + "-dead", Subjects: []string{j.name + ".dead"},
+	}); err != nil {
+		return err
+	}
+	for n := range min(2, j.workers) {
+		p := &process{job: j, number: n + 1, workers: (j.workers + 1 - n) / 2}
+		if err := p.setUp(ctx); err != nil {
+			return err
+		}
+		j.processes = append(j.processes, p)
+	}
+	j.publisher, err = newPublisher(js.Conn(), j.name+".orders", j.trouble.again, j.ledger)
+	return err
+}
+
+// process is one of the processes that charge orders.
+type process struct {
+	*job
+	number  int
+	workers int
+	orders  *natsbus.Consumer
+	deduper *dedupe.Deduper
+}
+
+func (p *process) setUp(ctx context.Context) error {
+	js, client, err := p.servers.connect(ctx)
+	if err != nil {
+		return err
+	}
+	consumer, err := js.Consumer(ctx, p.name, "billing")
+	if err != nil {
+		return err
+	}
+	p.orders, err = natsbus.New(ctx, js, consumer, &natsbus.Options{Workers: p.workers, Logger: p.logger})
+	if err != nil {
+		return err
+	}
+	deadLetters, err := natsbus.DeadLetter(ctx, js, p.name+".dead", nil)
+	if err != nil {
+		return err
+	}
+	store, err := redisstore.New(ctx, client, &redisstore.Options{Logger: p.logger})
+	if err != nil {
+		return err
+	}
+	p.deduper, err = dedupe.New(store, &dedupe.Options{
+		Consumer:    "billing",
+		Namespace:   p.name, // of this run
+		Lease:       2 * time.Second,
+		Retention:   time.Hour,
+		MaxAttempts: maxAttempts,
+		Backoff:     bus.Exponential(10*time.Millisecond, 200*time.Millisecond),
+		DeadLetter:  p.ledger.watch(deadLetters),
+		Redelivery:  p.orders.Redelivery(),
+		ObserveOnly: p.off,
+		Logger:      p.logger,
+	})
+	return err
+}
+
+// consume charges orders until ctx ends and what was begun is done.
+func (p *process) consume(ctx context.Context) error {
+	handler := p.deduper.Wrap(p.charge)
+	handler = p.trouble.vanishing(handler) // around the Deduper: it is the worker that is gone
+	handler = p.publisher.leaving(handler)
+	return p.orders.Consume(ctx, handler)
+}
+
+// charge is the handler: no order may be charged twice.
+func (p *process) charge(ctx context.Context, m *bus.Message) error {
+	if err := p.trouble.strike(ctx, m); err != nil {
+		return err // the claim is given back, and the order comes again
+	}
+	p.ledger.charge(effect{
+		order: m.ID, process: p.number, fence: dedupe.FenceFrom(ctx), attempt: dedupe.AttemptFrom(ctx),
+	})
+	return nil
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+)
+
+// few is how many orders are named.
+const few = 10
+
+// summary is the outcome of a job. The package documentation says what each
+// number is, and which of them add up.
+type summary struct {
+	Unique        int   `json:"unique"`
+	Published     int64 `json:"published"`
+	Copies        int64 `json:"copies"`
+	Caught        int64 `json:"caught"`
+	Rejected      int64 `json:"rejected"`
+	Deliveries    int64 `json:"deliveries"`
+	Charges       int64 `json:"charges"`
+	Retried       int64 `json:"retried"`
+	Panics        int64 `json:"panics"`
+	Duplicates    int64 `json:"duplicates"`
+	MemoryHits    int64 `json:"memory_hits"`
+	Pending       int64 `json:"pending"`
+	GivenUp       int64 `json:"given_up"`
+	Other         int64 `json:"other"`
+	Handled       int   `json:"handled"`
+	Dead          int   `json:"dead"`
+	DeadLetters   int   `json:"dead_letters"`
+	Unsettled     int   `json:"unsettled"`
+	Lost          int   `json:"lost"`
+	DoubleEffects int   `json:"double_effects"`
+
+	Vanished    int64 `json:"vanished"`
+	Expired     int64 `json:"expired"`
+	Slow        int64 `json:"slow"`
+	Takeovers   int64 `json:"takeovers"`
+	LeaseLost   int64 `json:"lease_lost"`
+	LostCommits int64 `json:"lost_commits"`
+	StoreDown   int64 `json:"store_down"`
+
+	Seconds   float64 `json:"seconds"`
+	PerSecond float64 `json:"per_second"`
+}
+
+// sumUp makes the summary of a job that has ended with err after elapsed.
+func (j *job) sumUp(elapsed time.Duration, err error) *summary {
+	b := j.ledger.balance()
+	s := &summary{
+		Unique: b.orders, Charges: int64(b.charges), Handled: b.handled, Dead: b.dead, DoubleEffects: b.doubled,
+		Published: j.publisher.published.Load(), Copies: j.publisher.copies.Load(), Caught: j.publisher.caught.Load(),
+		Rejected: j.rejected.Load(), Vanished: j.trouble.vanished.Load(), Slow: j.trouble.slowRuns.Load(),
+		Seconds: math.Round(elapsed.Seconds()*1000) / 1000,
+	}
+	s.PerSecond = math.Round(float64(s.Handled)/max(elapsed.Seconds(), 0.001)*10) / 10
+	for _, p := range j.processes {
+		d := p.deduper.Stats()
+		s.Deliveries += d.Deliveries
+		s.Duplicates += d.Duplicates
+		s.MemoryHits += d.MemoryHits
+		s.Pending += d.Pending
+		s.Retried += d.Failed + d.Panicked - d.Died
+		s.Panics += d.Panicked
+		s.GivenUp += d.Died + d.Dead
+		s.Takeovers += d.Takeovers
+		s.LeaseLost += d.LeasesLost
+		s.LostCommits += d.LostCommits
+		s.StoreDown += d.StoreDown
+	}
+	if j.off { // they ran all the same
+		s.Duplicates, s.MemoryHits, s.Pending, s.GivenUp = 0, 0, 0, 0
+	}
+	s.Other = s.Deliveries - s.Charges - s.Retried - s.Duplicates - s.Pending - s.GivenUp
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if info, err := j.dead.Info(ctx); err == nil {
+		s.DeadLetters = int(info.State.Msgs)
+	}
+	if err == nil {
+		s.Expired = s.Deliveries - s.Published - s.Retried - s.Pending - s.Vanished
+	}
+	if err != nil && b.open > 0 && !errors.Is(err, errStalled) {
+		// The run ended early: what the bus still holds is not lost.
+		held, err := j.held(ctx)
+		if err != nil {
+			j.console.say("consumer: %v", err)
+		}
+		s.Unsettled = min(b.open, held)
+	}
+	s.Lost = s.Unique - s.Handled - s.Dead - s.Unsettled
+	return s
+}
+
+// print writes the table, and with -json the summary as the last line.
+func (s *summary) print(j *job, stdout io.Writer) {
+	table := stdout
+	if j.json {
+		table = j.console
+	}
+	s.table(table, j)
+	if j.json {
+		line, err := json.Marshal(s)
+		if err != nil {
+			panic(err) // a struct of numbers: cannot fail
+		}
+		fmt.Fprintf(stdout, "%s\n", line)
+	}
+}
+
+// table prints the numbers for people, in the order in which they add up.
+func (s *summary) table(w io.Writer, j *job) {
+	row := func(n int64, format string, args ...any) {
+		fmt.Fprintf(w, "%12s  %s\n", thousands(n), fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(w, "\n%s, %d workers in %d processes, seed %d\n", j.servers.about, j.workers, len(j.processes), j.seed)
+	if j.off {
+		fmt.Fprintf(w, "Deduplication is OFF\n")
+	}
+
+	fmt.Fprintf(w, "\nMessages\n")
+	row(s.Published, "published: %s orders, %s copies", thousands(s.Published-s.Copies), thousands(s.Copies))
+	if s.Caught > 0 {
+		row(s.Caught, "more copies were caught by the stream's own window")
+	}
+	if s.Rejected > 0 {
+		row(s.Rejected, "lines were rejected")
+	}
+
+	fmt.Fprintf(w, "\nDeliveries\n")
+	row(s.Deliveries, "in all")
+	row(s.Charges, "ran the handler, which charged the order")
+	row(s.Retried, "ran the handler, which failed (%s panics): given back, to come again", thousands(s.Panics))
+	row(s.Duplicates, "were of an order that was done: acknowledged, not run")
+	row(s.Pending, "were of an order at work elsewhere, or to be tried later: to come again")
+	if s.GivenUp > 0 {
+		row(s.GivenUp, "ran the handler for the last time, or were of an order that was given up")
+	}
+	if s.Other != 0 {
+		row(s.Other, "ended otherwise (claim store down, lease lost, interrupted)")
+	}
+	row(s.Vanished, "came because a worker had vanished before the ack")
+	row(s.Expired, "came because an ack wait passed otherwise; %s handlers ran longer than that", thousands(s.Slow))
+
+	fmt.Fprintf(w, "\nOrders\n")
+	row(int64(s.Unique), "in all")
+	row(int64(s.Handled), "charged")
+	row(int64(s.Dead), "given up, after %d attempts", maxAttempts)
+	if s.Unsettled > 0 {
+		row(int64(s.Unsettled), "still with the bus")
+	}
+	row(int64(s.Lost), "LOST")
+	row(int64(s.DoubleEffects), "CHARGED MORE THAN ONCE")
+	fmt.Fprintf(w, "\n%.1f s, %s orders a second\n", s.Seconds, thousands(int64(s.PerSecond)))
+}
+
+// nameSome names a few of the orders that are lost or charged more than once.
+func (j *job) nameSome(s *summary) {
+	if s.Lost > 0 {
+		open := j.ledger.open()
+		for _, id := range open[:min(few, len(open))] {
+			j.console.say("consumer: order %s: neither charged nor given up", id)
+		}
+	}
+	doubles := j.ledger.doubles()
+	for _, e := range doubles[:min(few, len(doubles))] {
+		j.console.say("consumer: order %s: charged by process %d, attempt %d, fence %d", e.order, e.process, e.attempt, e.fence)
+	}
+}
