@@ -21,10 +21,6 @@ const marker = "marker"
 // is only ever waited out by a failure.
 func (h *Harness) patience() time.Duration { return 10*time.Second + 10*h.AckWait }
 
-// early is the earliest that what must not happen before d may be seen: clocks
-// and timers of a bus are not exact.
-func early(d time.Duration) time.Duration { return d - d/10 }
-
 // within waits for ch and ends the case after the harness's patience. It is for
 // the case's own goroutine.
 func within[E any](t T, h *Harness, ch <-chan E, what string) E {
