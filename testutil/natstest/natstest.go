@@ -131,6 +131,7 @@ func (s *Server) Connect(opts ...nats.Option) *nats.Conn {
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(20 * time.Millisecond),
 		nats.ReconnectJitter(0, 0),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // the default prints
 	}, opts...)...)
 	if err != nil {
 		s.t.Fatalf("natstest: connect: %v", err)
