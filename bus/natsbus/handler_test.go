@@ -42,6 +42,7 @@ func viaHandler(r *rig, t testing.TB) func(ctx context.Context, h bus.Handler, w
 }
 
 func TestSuiteThroughTheClientsConsume(t *testing.T) {
+	t.Parallel()
 	s := natstest.Run(t)
 	bustest.Run(t, func(t testing.TB) *bustest.Harness {
 		r := rigOn(t, s, s.JetStream(), jetstream.ConsumerConfig{AckWait: 600 * time.Millisecond})

@@ -238,7 +238,7 @@ func TestALostConfirmationIsAskedForAgain(t *testing.T) {
 		t.Skip("needs the embedded server's address")
 	}
 	proxy := newLossyProxy(t, r.js.Conn().ConnectedAddr())
-	nc, err := nats.Connect("nats://" + proxy.Addr().String())
+	nc, err := nats.Connect("nats://"+proxy.Addr().String(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,6 +51,7 @@ func suite(t testing.TB, r *rig) *bustest.Harness {
 }
 
 func TestSuite(t *testing.T) {
+	t.Parallel()
 	s := natstest.Run(t)
 	bustest.Run(t, func(t testing.TB) *bustest.Harness {
 		return suite(t, rigOn(t, s, s.JetStream(), jetstream.ConsumerConfig{AckWait: 600 * time.Millisecond}))
@@ -60,6 +61,7 @@ func TestSuite(t *testing.T) {
 // The suite under BackOff: redelivery and delays are the same, if the effective
 // ack wait is taken for the ack wait.
 func TestSuiteUnderBackOff(t *testing.T) {
+	t.Parallel()
 	s := natstest.Run(t)
 	bustest.Run(t, func(t testing.TB) *bustest.Harness {
 		const wait = 600 * time.Millisecond
