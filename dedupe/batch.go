@@ -18,13 +18,18 @@ import (
 // wrong number of errors is a failure of all of them. The context of h is that of
 // the batch: it is cancelled when the lease of any message in it is lost; see
 // ForMessage for the fence, attempt and child keys of one message.
+//
+// WrapBatch panics if h is nil.
 func (d *Deduper) WrapBatch(h bus.BatchHandler) bus.BatchHandler {
+	if h == nil {
+		panic("dedupe: WrapBatch of a nil handler")
+	}
 	return func(ctx context.Context, msgs []*bus.Message) []error {
 		b := &batch{d: d, handler: h, members: make([]member, len(msgs)), errs: make([]error, len(msgs))}
-		if !d.enter() {
-			return repeat(d.refused(), len(msgs))
+		if err := d.enter(len(msgs)); err != nil {
+			return repeat(err, len(msgs))
 		}
-		defer d.exit()
+		defer d.exit(len(msgs))
 		b.process(ctx, msgs)
 		return b.errs
 	}
@@ -176,6 +181,9 @@ func (b *batch) run(ctx context.Context) {
 	defer cancel(nil)
 	b.keep(ctx, cancel)
 	defer b.unkeep()
+	if len(b.running) == 0 {
+		return
+	}
 	msgs := make([]*bus.Message, len(b.running))
 	bctx := &batchContext{runCtx, make(map[*bus.Message]*attempt, len(b.running))}
 	for i, m := range b.running {
@@ -186,9 +194,7 @@ func (b *batch) run(ctx context.Context) {
 	b.d.count.runs.Add(int64(len(msgs)))
 	var errs []error
 	bus.Guard(func() error {
-		if len(msgs) > 0 {
-			errs = b.handler(bctx, msgs)
-		}
+		errs = b.handler(bctx, msgs)
 		if len(errs) != len(msgs) {
 			return fmt.Errorf("dedupe: the batch handler of consumer %q returned %d errors for %d messages", b.d.opts.Consumer, len(errs), len(msgs))
 		}

@@ -25,7 +25,7 @@ func TestCloseWaitsForWhatRunsAndRefusesWhatComes(t *testing.T) {
 		if s := expectAction(t, err, bus.ActionRetry); !errors.Is(err, dedupe.ErrClosed) || s.Delay <= 0 {
 			t.Errorf("a message after Close is told %v", err)
 		}
-		for _, err := range d.WrapBatch(nil)(t.Context(), []*bus.Message{message("3"), message("4")}) {
+		for _, err := range d.WrapBatch(refuseBatch)(t.Context(), []*bus.Message{message("3"), message("4")}) {
 			if !errors.Is(err, dedupe.ErrClosed) {
 				t.Errorf("a batch after Close is told %v", err)
 			}
@@ -95,4 +95,49 @@ func TestObserveOnlyRunsEverythingAndCountsWhatItWouldSkip(t *testing.T) {
 			t.Errorf("%d duplicates, the oldest %v, %d observed; want 3, 30s, 4", s.Duplicates, s.OldestDuplicate, s.Observed)
 		}
 	})
+}
+
+// refuseBatch is a batch handler that is not to be called.
+func refuseBatch(_ context.Context, ms []*bus.Message) []error { panic("called") }
+
+func TestMessagesBeyondMaxLiveAreRetriedLater(t *testing.T) {
+	virtual(t, func(t *testing.T, store *memstore.Store) {
+		d := newDeduper(t, store, func(o *dedupe.Options) { o.MaxLive = 2 })
+		work := newBusy()
+		h := d.Wrap(work.handler)
+		one, two := deliver(h, message("1")), deliver(h, message("2"))
+		<-work.started
+		<-work.started
+		err := h(t.Context(), message("3"))
+		if s := expectAction(t, err, bus.ActionRetry); !errors.Is(err, dedupe.ErrBusy) || s.Delay <= 0 || d.Stats().Busy != 1 {
+			t.Errorf("told %v, %d counted", err, d.Stats().Busy)
+		}
+		for _, err := range d.WrapBatch(refuseBatch)(t.Context(), []*bus.Message{message("3"), message("4")}) {
+			if !errors.Is(err, dedupe.ErrBusy) {
+				t.Errorf("a batch is told %v", err)
+			}
+		}
+		work.end <- nil
+		work.end <- nil
+		expectAction(t, <-one, bus.ActionAck)
+		expectAction(t, <-two, bus.ActionAck)
+		for _, err := range d.WrapBatch(func(_ context.Context, ms []*bus.Message) []error { return make([]error, len(ms)) })(
+			t.Context(), []*bus.Message{message("5"), message("6"), message("7")}) {
+			expectAction(t, err, bus.ActionAck) // larger than MaxLive, but alone
+		}
+	})
+}
+
+func TestWrapRefusesANilHandlerAtOnce(t *testing.T) {
+	d := newDeduper(t, newMemstore(t), nil)
+	for name, wrap := range map[string]func(){"Wrap": func() { d.Wrap(nil) }, "WrapBatch": func() { d.WrapBatch(nil) }} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s takes a nil handler", name)
+				}
+			}()
+			wrap()
+		}()
+	}
 }

@@ -106,18 +106,24 @@ func (d *Deduper) help(f func()) {
 	}
 }
 
-// enter counts a message in, unless the Deduper is closed.
-func (d *Deduper) enter() bool {
-	d.active.Add(1)
-	if d.closing.Load() {
-		d.exit()
-		return false
+// enter counts n messages in, or says how they are settled when the Deduper is
+// closed or busy. A batch larger than MaxLive is let in alone.
+func (d *Deduper) enter(n int) error {
+	active := d.active.Add(int64(n))
+	switch {
+	case d.closing.Load():
+		d.exit(n)
+		return bus.RetryAfter(ErrClosed, jitter(d.opts.CircuitCooldown))
+	case active > int64(d.opts.MaxLive) && active > int64(n):
+		d.exit(n)
+		d.count.busy.Add(int64(n))
+		return bus.RetryAfter(ErrBusy, jitter(d.opts.CircuitCooldown))
 	}
-	return true
+	return nil
 }
 
-func (d *Deduper) exit() {
-	if d.active.Add(-1) == 0 && d.closing.Load() {
+func (d *Deduper) exit(n int) {
+	if d.active.Add(-int64(n)) == 0 && d.closing.Load() {
 		d.drain.Do(func() { close(d.drained) })
 	}
 }

@@ -28,6 +28,9 @@ func (d *Deduper) Do(ctx context.Context, id Identity, fn func(ctx context.Conte
 // Wrap returns a bus.Handler that runs h at most once for each message id, as far
 // as the guarantees of the package documentation go.
 func (d *Deduper) Wrap(h bus.Handler) bus.Handler {
+	if h == nil {
+		panic("dedupe: Wrap of a nil handler")
+	}
 	return func(ctx context.Context, m *bus.Message) error {
 		_, err := d.process(ctx, &attempt{msg: m, handler: h})
 		return err
@@ -36,20 +39,15 @@ func (d *Deduper) Wrap(h bus.Handler) bus.Handler {
 
 // process takes an attempt through the steps.
 func (d *Deduper) process(ctx context.Context, a *attempt) (Result, error) {
-	if !d.enter() {
-		return Result{}, d.refused()
+	if err := d.enter(1); err != nil {
+		return Result{}, err
 	}
-	defer d.exit()
+	defer d.exit(1)
 	d.count.deliveries.Add(1)
 	a.begun = time.Now()
 	result, err := d.answer(ctx, a)
 	d.settled(ctx, a, err)
 	return result, err
-}
-
-// refused is how a message is settled that came after Close.
-func (d *Deduper) refused() error {
-	return bus.RetryAfter(ErrClosed, jitter(d.opts.CircuitCooldown))
 }
 
 func (d *Deduper) answer(ctx context.Context, a *attempt) (Result, error) {

@@ -35,6 +35,8 @@ var (
 	// ErrNoID is returned for a message without an id, or with one that cannot
 	// be used, under MissingID Reject.
 	ErrNoID = errors.New("dedupe: message has no usable id")
+	// ErrBusy is returned when Options.MaxLive messages are in progress.
+	ErrBusy = errors.New("dedupe: too many messages in progress")
 	// ErrClosed is returned after Close, and is the cause of a handler's context
 	// that Close could not wait for.
 	ErrClosed = errors.New("dedupe: closed")

@@ -82,10 +82,12 @@ func (k *keeper) add(l *lease, key claim.Key, g claim.Grant, sent time.Time, m *
 	defer k.mu.Unlock()
 	l.extend = claim.Op{Kind: claim.OpExtend, Key: key, Grant: g, TTL: k.lease}
 	l.every = k.lease / 3
-	if m != nil && m.KeepAlive != nil && m.AckWait > 0 {
-		l.keepAlive, l.ackWait = m.KeepAlive, m.AckWait
-		l.every = min(l.every, m.AckWait/3)
-		l.ackBy = now.Add(m.AckWait)
+	if m != nil && m.KeepAlive != nil {
+		l.keepAlive = m.KeepAlive
+		if l.ackWait = m.AckWait; l.ackWait > 0 {
+			l.every = min(l.every, l.ackWait/3)
+			l.ackBy = now.Add(l.ackWait)
+		}
 	}
 	l.next = sent.Add(l.every)
 	l.deadline = sent.Add(k.lease - k.margin)
@@ -229,10 +231,10 @@ func (k *keeper) send(due []*lease) {
 		default:
 			l.next = now.Add(l.every / 4)
 		}
-		if l.keepAlive != nil && alive[i] == nil {
-			l.ackBy = sent.Add(l.ackWait)
-		} else if l.keepAlive != nil {
+		if alive[i] != nil {
 			l.next = now.Add(l.every / 4)
+		} else if !l.ackBy.IsZero() {
+			l.ackBy = sent.Add(l.ackWait)
 		}
 		heap.Fix(&k.leases, l.index)
 		k.arm(l.wakeAt())

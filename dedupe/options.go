@@ -98,6 +98,9 @@ type Options struct {
 	// MemoryTTL is how long an id is remembered here, and so how long an
 	// operator's Forget may go unnoticed. Defaults to, and is at most, a minute.
 	MemoryTTL time.Duration
+	// MaxLive is how many messages may be in progress at once, and so how many
+	// leases are kept; more are retried later with ErrBusy. Defaults to 100,000.
+	MaxLive int
 	// LocalWait is how long a second delivery of a key that runs in this process
 	// waits for the first to end before it is answered ErrPending. Defaults to
 	// 1 s; Off does not wait.
@@ -135,6 +138,7 @@ func (o *Options) withDefaults() Options {
 	def(&c.MaxResult, 64<<10)
 	def(&c.MemorySize, 1<<16)
 	def(&c.MemoryTTL, time.Minute)
+	def(&c.MaxLive, 100_000)
 	def(&c.LocalWait, time.Second)
 	if c.Key == nil {
 		c.Key = ByMessageID
@@ -186,6 +190,7 @@ func (o *Options) validate() error {
 	check(o.MaxResult >= Off && o.MaxResult <= claim.MaxResultBytes, "MaxResult", o.MaxResult, fmt.Sprint("Off to ", claim.MaxResultBytes))
 	check(o.MemorySize >= Off, "MemorySize", o.MemorySize, "at least 1, or Off")
 	check(o.MemoryTTL > 0 && o.MemoryTTL <= time.Minute, "MemoryTTL", o.MemoryTTL, "more than 0 and at most a minute")
+	check(o.MaxLive > 0, "MaxLive", o.MaxLive, "more than 0")
 	check(o.LocalWait >= Off, "LocalWait", o.LocalWait, "more than 0, or Off")
 	check(o.Redelivery.Longest <= o.Retention, "Retention", o.Retention,
 		fmt.Sprintf("at least %v: the bus may deliver a message again for that long", o.Redelivery.Longest))

@@ -43,6 +43,7 @@ func TestNewNamesTheOptionThatDoesNotFit(t *testing.T) {
 		{"MaxResult", func(o *dedupe.Options) { o.MaxResult = claim.MaxResultBytes + 1 }},
 		{"MemorySize", func(o *dedupe.Options) { o.MemorySize = -2 }},
 		{"MemoryTTL", func(o *dedupe.Options) { o.MemoryTTL = time.Hour }},
+		{"MaxLive", func(o *dedupe.Options) { o.MaxLive = -1 }},
 		{"LocalWait", func(o *dedupe.Options) { o.LocalWait = -2 }},
 	} {
 		o := &dedupe.Options{Consumer: "billing", Logger: quiet}

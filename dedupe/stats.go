@@ -55,6 +55,8 @@ type Stats struct {
 	// FailedOpen how many ran without a claim for it.
 	StoreDown  int64 `json:"store_down"`
 	FailedOpen int64 `json:"failed_open"`
+	// Busy is how many were retried because MaxLive were in progress.
+	Busy int64 `json:"busy"`
 	// MissingID is how many had no usable id, and PassedThrough how many of these
 	// ran without a claim.
 	MissingID     int64 `json:"missing_id"`
@@ -73,7 +75,7 @@ type counters struct {
 	lateCommits, lostCommits, recoveredCommits       atomic.Int64
 	unknownCommits, laterCommits                     atomic.Int64
 	storeDown, failedOpen, missingID, passedThrough  atomic.Int64
-	observed                                         atomic.Int64
+	busy, observed                                   atomic.Int64
 }
 
 // duplicate counts a key found done, age after its grant.
@@ -101,7 +103,7 @@ func (d *Deduper) Stats() Stats {
 		Takeovers: c.takeovers.Load(), LeasesLost: c.leasesLost.Load(), MaxRunExceeded: c.maxRunExceeded.Load(),
 		LateCommits: c.lateCommits.Load(), LostCommits: c.lostCommits.Load(), RecoveredCommits: c.recoveredCommits.Load(),
 		UnknownCommits: c.unknownCommits.Load(), LaterCommits: c.laterCommits.Load(),
-		StoreDown: c.storeDown.Load(), FailedOpen: c.failedOpen.Load(),
+		StoreDown: c.storeDown.Load(), FailedOpen: c.failedOpen.Load(), Busy: c.busy.Load(),
 		MissingID: c.missingID.Load(), PassedThrough: c.passedThrough.Load(), Observed: c.observed.Load(),
 	}
 }

@@ -496,8 +496,7 @@ var stories = []struct {
 	}},
 	{"a permanent error goes to the sink, then dead, then rejected", func(w *world) {
 		var letters []bus.DeadLetter
-		var d *dedupe.Deduper
-		d = w.process(func(o *dedupe.Options) {
+		d := w.process(func(o *dedupe.Options) {
 			o.DeadLetter = func(_ context.Context, l bus.DeadLetter) error {
 				if e := w.entry("1"); len(letters) == 0 && e.State != claim.StatePending {
 					w.Errorf("the record is %v when the sink is called, want pending", e.State)
