@@ -173,6 +173,8 @@ func (f *flight) book(ctx context.Context, first, end int, nonce [8]byte, routed
 	// cluster client notes the slot in it, so there it may not.
 	if c.cmd == nil || routed || len(args) != len(c.args) || &args[0] != &c.args[0] {
 		c.cmd = redis.NewStringCmd(ctx, args...)
+		// Without a step count a cluster client asks a server for it.
+		c.cmd.SetStepCount(1)
 	}
 	c.args = args
 	return c
@@ -199,6 +201,11 @@ func (f *flight) note() {
 		// leaves its commands without an error of their own.
 		if c.err == nil && c.cmd.Val() == "" {
 			c.err = f.err
+		}
+		// A cluster's pipeline whose context ends writes that error over all of its
+		// commands, over those that have their reply too.
+		if r := (reply{rest: c.cmd.Val()}); c.err != nil && r.open(c.stamp.nonce[:]) {
+			c.err = nil
 		}
 		if c.err != nil {
 			c.fate = failure(c.err, c.sends())

@@ -11,23 +11,22 @@ import (
 	"github.com/oncebus/once/claim"
 )
 
-// checkClient looks at the settings of the client.
-func (s *Store) checkClient(o *Options) error {
+// setClient takes what it needs from the settings of the client, and says what
+// it finds in them.
+func (s *Store) setClient(o *Options) error {
 	var (
-		punctual, replicas = true, false
-		readTimeout        time.Duration
-		canWait            = true
+		readTimeout time.Duration
+		replicas    bool
+		canWait     = true
 	)
 	switch client := s.client.(type) {
 	case *redis.Client:
 		opt := client.Options()
-		punctual, readTimeout = opt.ContextTimeoutEnabled, opt.ReadTimeout
+		s.punctual, readTimeout = opt.ContextTimeoutEnabled, opt.ReadTimeout
 	case *redis.ClusterClient:
 		opt := client.Options()
-		punctual, readTimeout = opt.ContextTimeoutEnabled, opt.ReadTimeout
+		s.punctual, readTimeout = opt.ContextTimeoutEnabled, opt.ReadTimeout
 		replicas = opt.ReadOnly || opt.RouteByLatency || opt.RouteRandomly
-	case *redis.Ring:
-		punctual, canWait = client.Options().ContextTimeoutEnabled, false
 	default:
 		canWait = false
 	}
@@ -38,10 +37,13 @@ func (s *Store) checkClient(o *Options) error {
 	case readTimeout > 0 && o.WaitTimeout >= readTimeout:
 		return invalid("WaitTimeout is %v, want less than the client's ReadTimeout, %v", o.WaitTimeout, readTimeout)
 	}
-	if !punctual {
+	if !s.punctual && canWait {
 		o.Logger.Warn("redisstore: set ContextTimeoutEnabled on the Redis client: without it every call takes a goroutine to return in time")
 	}
 	if replicas {
+		// To route a command, such a client may ask a server about it, for longer
+		// than the caller has.
+		s.punctual = false
 		o.Logger.Warn("redisstore: the Redis client may route to replicas: claims must reach the masters, so unset ReadOnly, RouteByLatency and RouteRandomly")
 	}
 	return nil

@@ -211,7 +211,8 @@ func decodeEntry(values []any, i int, d claim.Digest) (entry claim.Entry, ok boo
 	case nil:
 		return entry, true
 	case string:
-		expires := entry.Now + claim.Instant(left*1000)
+		// A record in its last millisecond is there, to the script as well.
+		expires := entry.Now + claim.Instant(max(1, left*1000))
 		if entry.Record, ok = decodeRecord(value, d, expires); !ok {
 			return entry, false
 		}

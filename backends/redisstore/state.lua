@@ -65,7 +65,8 @@ local sub, find, format = string.sub, string.find, string.format
 local NONE = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 
 local time = command('TIME')
-if time.err then return time end
+-- Redis calls it a plain ERR, which could come from the middle of a script.
+if time.err then return redis.error_reply('NOPERM TIME: ' .. time.err) end
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local NOW = format('%16d', now)
 

@@ -64,13 +64,12 @@ func New(ctx context.Context, client redis.UniversalClient, o *Options) (*Store,
 		waitReplicas: opts.WaitReplicas,
 		waitTimeout:  opts.WaitTimeout,
 	}
-	single, isSingle := client.(*redis.Client)
-	s.together = isSingle || hashTagged(opts.Prefix)
-	s.routed = !isSingle
-	s.punctual = isSingle && single.Options().ContextTimeoutEnabled
+	_, single := client.(*redis.Client)
+	s.together = single || hashTagged(opts.Prefix)
+	s.routed = !single
 	// A random start keeps the nonces of several stores apart.
 	s.nonces.Store(rand.Uint64())
-	if err := s.checkClient(&opts); err != nil {
+	if err := s.setClient(&opts); err != nil {
 		return nil, err
 	}
 	if err := s.checkServers(ctx, &opts); err != nil {

@@ -41,6 +41,13 @@ func (m *MiniServer) Advance(d time.Duration) {
 	m.SetTime(m.now)
 }
 
+// Now returns the server's time.
+func (m *MiniServer) Now() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.now
+}
+
 // Options returns the options of a client of m that honours deadlines. They are
 // the caller's to change.
 func (m *MiniServer) Options() *redis.Options { return options(m.Addr()) }

@@ -1,0 +1,29 @@
+package redisstore
+
+import (
+	"strings"
+	"testing"
+)
+
+// StateLua is the script.
+var StateLua = stateLua
+
+// UseMutant makes all stores run the script with one piece replaced, until the
+// test ends.
+func UseMutant(t *testing.T, piece, replacement string) {
+	t.Helper()
+	if strings.Count(stateLua, piece) != 1 {
+		t.Fatalf("%q stands %d times in state.lua, want once", piece, strings.Count(stateLua, piece))
+	}
+	original := stateScript
+	stateScript = newScript(strings.Replace(stateLua, piece, replacement, 1))
+	t.Cleanup(func() { stateScript = original })
+}
+
+// UseSettleScript makes all stores use another script for what ends a claim on
+// a full server, until the test ends.
+func UseSettleScript(t *testing.T, text string) {
+	original := settleScript
+	settleScript = newScript(text)
+	t.Cleanup(func() { settleScript = original })
+}

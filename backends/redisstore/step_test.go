@@ -1,0 +1,238 @@
+package redisstore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oncebus/once/backends/redisstore"
+	"github.com/oncebus/once/claim"
+	"github.com/oncebus/once/testutil/redistest"
+)
+
+// The script and claim.Step are one machine, written twice. Every operation
+// here is carried out by both, and so must every answer and every record agree.
+func TestStateAgainstStep(t *testing.T) {
+	d := newDuel(t)
+	for round := range 60 {
+		if err := d.fight(randomScript(round)); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+	}
+}
+
+func FuzzStateAgainstStep(f *testing.F) {
+	for round := range 8 {
+		f.Add(randomScript(round)[:200])
+	}
+	d := newDuel(f)
+	f.Fuzz(func(t *testing.T, script []byte) {
+		if err := d.fight(script); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func randomScript(round int) []byte {
+	source := rand.New(rand.NewPCG(20260102, uint64(round)))
+	script := make([]byte, 900)
+	for i := range script {
+		script[i] = byte(source.Uint32())
+	}
+	return script
+}
+
+// duel drives a store and the model together.
+type duel struct {
+	server *redistest.MiniServer
+	store  *redisstore.Store
+	round  int
+}
+
+func newDuel(t testing.TB) *duel {
+	m := redistest.Mini(t)
+	return &duel{server: m, store: newStore(t, m.Client(), &redisstore.Options{MaxBatch: 3})}
+}
+
+// moves reads decisions from a script, and zeros when it is over.
+type moves struct{ script []byte }
+
+func (m *moves) pick(n int) int {
+	if len(m.script) == 0 {
+		return 0
+	}
+	b := m.script[0]
+	m.script = m.script[1:]
+	return int(b) % n
+}
+
+// moment returns less than a millisecond. Redis counts lives in milliseconds,
+// leases are judged to the microsecond.
+func (m *moves) moment() time.Duration {
+	return [...]time.Duration{0, 0, time.Microsecond, 500 * time.Microsecond}[m.pick(4)]
+}
+
+// fight plays a script, and returns the first answer or record in which store
+// and model differ.
+func (d *duel) fight(script []byte) error {
+	d.round++
+	ctx := context.Background()
+	var (
+		m       = moves{script}
+		keys    [2]claim.Key
+		tokens  [3]claim.Token
+		records = map[claim.Key]claim.Record{}
+		grants  = map[claim.Key][]claim.Grant{}
+	)
+	for i := range keys {
+		var err error
+		keys[i], err = claim.NewKey("duel", "consumer", claim.MessageID(fmt.Sprintf("%d-%d\x00\r\n", d.round, i)))
+		if err != nil {
+			return err
+		}
+	}
+	for i := range tokens {
+		tokens[i] = claim.Token{byte(i + 1), 0, '\n', 0xff}
+	}
+	for len(m.script) > 0 {
+		d.server.Advance(time.Duration(m.pick(2)*m.pick(3)*m.pick(40))*time.Millisecond + m.moment())
+		var ops []*claim.Op
+		for range 1 + m.pick(4) {
+			ops = append(ops, m.op(keys[m.pick(len(keys))], tokens[:], grants))
+		}
+		now := claim.Instant(d.server.Now().UnixMicro())
+		var want []claim.Op
+		for _, op := range ops {
+			model := *op
+			rec := records[op.Key]
+			next, write := claim.Step(rec, &model, now)
+			if write {
+				records[op.Key] = next
+			}
+			if model.Verdict.Outcome == claim.Claimed {
+				grants[op.Key] = append(grants[op.Key], model.Verdict.Grant)
+			}
+			want = append(want, model)
+		}
+		if len(ops) == 1 {
+			one(ctx, d.store, ops[0])
+		} else {
+			d.store.Apply(ctx, ops)
+		}
+		for i, op := range ops {
+			if err := sameAnswer(op, &want[i]); err != nil {
+				return err
+			}
+		}
+		for _, key := range keys {
+			rec, err := d.sameRecord(ctx, key, records[key], now)
+			if err != nil {
+				return err
+			}
+			records[key] = rec
+		}
+	}
+	return nil
+}
+
+// op returns an operation. Grants are mostly those that were given, by the first
+// or the last owner, and sometimes a little wrong.
+func (m *moves) op(key claim.Key, tokens []claim.Token, grants map[claim.Key][]claim.Grant) *claim.Op {
+	ms := func(n int) time.Duration { return time.Duration(1+m.pick(n)) * time.Millisecond }
+	op := &claim.Op{Kind: claim.OpKind(1 + m.pick(7)), Key: key}
+	fingerprint := [...]claim.Fingerprint{{}, {1}, {2, 0, ' '}}[m.pick(3)]
+	op.Request = claim.Request{Token: tokens[m.pick(len(tokens))], TTL: ms(60) + m.moment(), Fingerprint: fingerprint,
+		MaxAttempts: m.pick(4), Takeover: claim.Takeover(m.pick(2))}
+	op.Request.Retention = op.Request.TTL.Truncate(time.Millisecond) + ms(100)
+	if given := grants[key]; len(given) > 0 {
+		op.Grant = given[max(0, len(given)-1-m.pick(3))]
+	} else {
+		op.Grant = claim.Grant{Token: tokens[0], Fence: 7, Attempt: 1}
+	}
+	switch m.pick(8) {
+	case 0:
+		op.Grant.Fence++
+	case 1:
+		op.Grant.Token = tokens[m.pick(len(tokens))]
+	case 2:
+		if op.Kind == claim.OpRelease {
+			op.Grant.Fence, op.Grant.Attempt = 0, m.pick(3)
+		}
+	}
+	op.TTL = ms(60) + m.moment()
+	if op.Kind == claim.OpRelease && m.pick(2) == 0 {
+		op.TTL = 0
+	}
+	results := [...][]byte{nil, {}, []byte("result"), bytes.Repeat([]byte{0, '\n', 0xff}, 100),
+		make([]byte, claim.MaxResultBytes+1)}
+	result := results[m.pick(4)]
+	if m.pick(100) == 0 {
+		result = results[4]
+	}
+	op.Completion = claim.Completion{Retention: ms(200), Result: result,
+		Omitted: result == nil && m.pick(2) == 0, Fingerprint: fingerprint}
+	op.Reason = [...]string{"", "broken", "\xff\x00\n", strings.Repeat("é", 2000)}[m.pick(4)]
+	return op
+}
+
+// sentinelOf returns the error of package claim that err matches.
+func sentinelOf(err error) error {
+	for _, s := range []error{claim.ErrLost, claim.ErrUnknown, claim.ErrUnavailable, claim.ErrCorrupt, claim.ErrTooLarge, claim.ErrInvalid} {
+		if errors.Is(err, s) {
+			return s
+		}
+	}
+	return err
+}
+
+func sameAnswer(got, want *claim.Op) error {
+	g, w := got.Verdict, want.Verdict
+	// Redis tells lives in milliseconds.
+	if g.Outcome == claim.Done && w.Remaining-g.Remaining < time.Millisecond {
+		g.Remaining = w.Remaining
+	}
+	if (g.Result == nil) != (w.Result == nil) || !bytes.Equal(g.Result, w.Result) {
+		return fmt.Errorf("%v: result of %d bytes, want %d", got.Kind, len(g.Result), len(w.Result))
+	}
+	g.Result, w.Result = nil, nil
+	if sentinelOf(got.Err) != sentinelOf(want.Err) || got.Recovered != want.Recovered || !reflect.DeepEqual(g, w) {
+		return fmt.Errorf("%v:\n got %+v, recovered %v, error %v\nwant %+v, recovered %v, error %v", got.Kind,
+			g, got.Recovered, got.Err, w, want.Recovered, want.Err)
+	}
+	return nil
+}
+
+// sameRecord compares key's record with the model's, and returns with what the
+// model goes on.
+func (d *duel) sameRecord(ctx context.Context, key claim.Key, model claim.Record, now claim.Instant) (claim.Record, error) {
+	entry, err := d.store.Get(ctx, key)
+	if err != nil {
+		return model, err
+	}
+	if now >= model.Expires {
+		model = claim.Record{}
+	}
+	got, want := entry.Record, model
+	if !bytes.Equal(got.Result, want.Result) || (got.Result == nil) != (want.Result == nil) {
+		return model, fmt.Errorf("result of %d bytes, want %d", len(got.Result), len(want.Result))
+	}
+	got.Result, want.Result = nil, nil
+	if early := want.Expires.Sub(got.Expires); 0 < early && early < time.Millisecond {
+		// Redis tells lives in milliseconds. A revived record has what was told.
+		if got.State == claim.StateReleased {
+			model.Retention, model.Expires = got.Retention, got.Expires
+			want.Retention = got.Retention
+		}
+		want.Expires = got.Expires
+	}
+	if entry.Now != now || entry.Digest != key.Digest() || !reflect.DeepEqual(got, want) {
+		return model, fmt.Errorf("record at %d:\n got %+v\nwant %+v", now, got, want)
+	}
+	return model, nil
+}
