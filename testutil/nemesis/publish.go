@@ -1,0 +1,155 @@
+//go:build linux
+
+package nemesis
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// published are the messages that the bus has taken.
+type published struct {
+	orders   int // numbered from 0; all of them were taken
+	messages int // with copies
+}
+
+// publishAll publishes the orders and then, when every disturbance is over, some
+// more, which show that workers have recovered.
+func (w *World) publishAll(ctx context.Context) (p published, err error) {
+	js, done, err := w.jetStream()
+	if err != nil {
+		return p, err
+	}
+	defer done()
+	if err = w.publish(ctx, js, &p, w.Trial.Orders); err != nil {
+		return p, err
+	}
+	if w.Trial.Hit == nil {
+		return p, nil
+	}
+	if _, err = w.drainWith(ctx, js, 0); err != nil {
+		return p, err
+	}
+	w.after.Wait()
+	return p, w.publish(ctx, js, &p, tailOrders)
+}
+
+// publish publishes n orders and returns when the bus has confirmed all.
+func (w *World) publish(ctx context.Context, js jetstream.JetStream, p *published, n int) error {
+	t := w.Trial
+	var batch []string
+	flush := func() error {
+		err := w.send(ctx, js, batch)
+		p.messages += len(batch)
+		batch = batch[:0]
+		return err
+	}
+	for end := p.orders + n; p.orders < end; p.orders++ {
+		batch = append(batch, OrderID(p.orders))
+		if t.CopyEach > 0 && p.orders%t.CopyEach == 0 {
+			for range t.Copies {
+				batch = append(batch, OrderID(p.orders))
+			}
+		}
+		if len(batch) >= 500 {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}
+
+// send publishes a batch and repeats what was not confirmed: a copy more does no
+// harm, it is what the library is for.
+func (w *World) send(ctx context.Context, js jetstream.JetStream, batch []string) error {
+	for len(batch) > 0 {
+		futures := make([]jetstream.PubAckFuture, len(batch))
+		for i, id := range batch {
+			m := &nats.Msg{Subject: "orders", Header: nats.Header{HeaderOrder: {id}}, Data: []byte(id)}
+			futures[i], _ = js.PublishMsgAsync(m) // a nil future is repeated
+		}
+		var again []string
+		for i, f := range futures {
+			if f == nil {
+				again = append(again, batch[i])
+				continue
+			}
+			select {
+			case <-f.Ok():
+			case <-f.Err():
+				again = append(again, batch[i])
+			case <-ctx.Done():
+				return fmt.Errorf("nemesis: publish: %w", ctx.Err())
+			}
+		}
+		if batch = again; len(again) > 0 && !pause(ctx, 50*time.Millisecond) {
+			return fmt.Errorf("nemesis: publish: %w", ctx.Err())
+		}
+	}
+	return nil
+}
+
+// Publish publishes messages with these ids, as they are, beside the orders. It
+// is for Trial.Before and Trial.Hit.
+func (w *World) Publish(ids ...string) error {
+	js, done, err := w.jetStream()
+	if err != nil {
+		return err
+	}
+	defer done()
+	return w.send(w.ctx, js, ids)
+}
+
+// drain waits until the stream is empty, and returns how many messages are left
+// when that does not come true in time.
+func (w *World) drain(ctx context.Context) (left int, err error) {
+	js, done, err := w.jetStream()
+	if err != nil {
+		return -1, err
+	}
+	defer done()
+	return w.drainWith(ctx, js, 0)
+}
+
+func (w *World) drainWith(ctx context.Context, js jetstream.JetStream, most int) (left int, err error) {
+	left = -1
+	err = await(ctx, w.Trial.Limit, "the stream to be empty", func() bool {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		s, err := js.Stream(ctx, streamName)
+		if err == nil {
+			left = int(s.CachedInfo().State.Msgs)
+		}
+		return err == nil && left <= most
+	})
+	return left, err
+}
+
+// deadOrders returns the orders of which the bus has a dead letter, and how many
+// letters there are.
+func (w *World) deadOrders(ctx context.Context) (map[string]bool, int, error) {
+	js, done, err := w.jetStream()
+	if err != nil {
+		return nil, 0, err
+	}
+	defer done()
+	s, err := js.Stream(ctx, "DEAD")
+	if err != nil {
+		return nil, 0, fmt.Errorf("nemesis: %w", err)
+	}
+	dead := map[string]bool{}
+	state := s.CachedInfo().State
+	for seq := state.FirstSeq; state.Msgs > 0 && seq <= state.LastSeq; seq++ {
+		m, err := s.GetMsg(ctx, seq)
+		if err != nil {
+			return nil, 0, fmt.Errorf("nemesis: %w", err)
+		}
+		dead[m.Header.Get(HeaderOrder)] = true
+	}
+	return dead, int(state.Msgs), nil
+}

@@ -1,0 +1,409 @@
+//go:build linux
+
+package nemesis
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/oncebus/once/backends/redisstore"
+	"github.com/oncebus/once/bus"
+	"github.com/oncebus/once/bus/natsbus"
+	"github.com/oncebus/once/claim"
+	"github.com/oncebus/once/dedupe"
+)
+
+// Mode is what stands between a worker's bus and its handler.
+type Mode string
+
+// The modes. All but ModeOnce and ModeNewer are negative controls.
+const (
+	// ModeOnce is the library.
+	ModeOnce Mode = "once"
+	// ModeNewer is the library as a later version might be: its done records have
+	// a layout that this version does not know.
+	ModeNewer Mode = "newer"
+	// ModeSetNX marks the message before the run, with SET NX, and takes a mark
+	// for done. It loses messages.
+	ModeSetNX Mode = "setnx"
+	// ModeOff has no deduplication. It runs copies again.
+	ModeOff Mode = "off"
+)
+
+// Worker are the settings of a worker process.
+type Worker struct {
+	Mode     Mode
+	Plan     Plan
+	Handlers int
+	Dir      string // of the trial: ledger, sink, control, statistics
+
+	Bus, Stream, Durable, Dead string
+
+	Stores       []string // addresses; more than one is a cluster
+	User, Secret string
+	PoolSize     int // 0: the client's default
+	Prefix       string
+	WaitReplicas int
+
+	Lease     time.Duration
+	Retention time.Duration
+	Drain     time.Duration // of the consumer when it is told to stop
+
+	// Slow is how long the handlers of the planned orders take. They heed their
+	// context unless Stubborn.
+	Slow     time.Duration
+	Stubborn bool
+	// FailFirst makes the first run of planned orders fail before the effect.
+	FailFirst bool
+	// Result is the size of a result that planned orders set.
+	Result int
+	// Fenced makes every effect go to the Sink too.
+	Fenced bool
+}
+
+// Report is what a worker says about itself when it ends in peace.
+type Report struct {
+	Dedupe    dedupe.Stats
+	Bus       natsbus.Stats
+	Overshoot time.Duration // the most that a call to the store outlived its deadline
+	Leaked    int           // goroutines left after everything was closed
+	Corrupt   int64         // operations that met a record which cannot be read
+	Unknown   int64         // and that had no answer
+	Down      int64         // and that certainly did not happen
+}
+
+type worker struct {
+	Worker
+	ledger *Ledger
+	sink   *Sink
+	asker  *asker
+	traps  traps
+	runs   atomic.Int64
+
+	overshoot                     atomic.Int64
+	corrupt, unknown, unavailable atomic.Int64
+}
+
+// workerMain is the process.
+func workerMain(text string) (err error) {
+	before := runtime.NumGoroutine()
+	w := &worker{}
+	if err := json.Unmarshal([]byte(text), &w.Worker); err != nil {
+		return fmt.Errorf("nemesis: worker: %w", err)
+	}
+	w.traps.w = w
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if w.ledger, err = OpenLedger(filepath.Join(w.Dir, "ledger")); err != nil {
+		return err
+	}
+	w.sink = NewSink(filepath.Join(w.Dir, "sink"))
+	if w.asker, err = dialControl(filepath.Join(w.Dir, "control")); err != nil {
+		return err
+	}
+	redis.SetLogger(quiet{})
+	report, err := w.run(ctx)
+	stop()
+	err = errors.Join(err, w.asker.close())
+	// Goroutines take a moment to see that what they wait for is closed. One
+	// more than before is that of the signals, which Go keeps.
+	settled := await(context.Background(), 3*time.Second, "goroutines to end", func() bool { return runtime.NumGoroutine() <= before+1 })
+	if settled != nil {
+		report.Leaked = runtime.NumGoroutine() - before - 1
+		stacks := make([]byte, 1<<20)
+		fmt.Fprintf(os.Stderr, "goroutines left:\n%s\n", stacks[:runtime.Stack(stacks, true)])
+	}
+	text2, _ := json.Marshal(report) // numbers
+	return errors.Join(err, os.WriteFile(filepath.Join(w.Dir, "report-"+strconv.Itoa(os.Getpid())), text2, 0o600))
+}
+
+type quiet struct{}
+
+// Printf is called by go-redis.
+func (quiet) Printf(context.Context, string, ...any) {}
+
+// run consumes until ctx ends.
+func (w *worker) run(ctx context.Context) (report Report, err error) {
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	nc, err := persistently(ctx, func() (*nats.Conn, error) {
+		return nats.Connect("nats://"+w.Bus, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
+			nats.SetCustomDialer(&w.traps), nats.ReconnectBufSize(-1), nats.PingInterval(time.Second), nats.MaxPingsOutstanding(2))
+	})
+	if err != nil {
+		return report, err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return report, err
+	}
+	messages, err := persistently(ctx, func() (*natsbus.Consumer, error) {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		consumer, err := js.Consumer(ctx, w.Stream, w.Durable)
+		if err != nil {
+			return nil, err
+		}
+		return natsbus.New(ctx, js, consumer, &natsbus.Options{
+			Workers: w.Handlers, DrainTimeout: w.Drain, AckTimeout: w.Lease / 2, Logger: logger,
+			Backoff: bus.Exponential(20*time.Millisecond, w.Lease),
+		})
+	})
+	if err != nil {
+		return report, err
+	}
+	client := w.connect()
+	defer func() { err = errors.Join(err, client.Close()) }()
+	handler, finish, err := w.handler(ctx, js, client, messages, logger)
+	if err != nil {
+		return report, err
+	}
+	err = messages.Consume(ctx, w.delivered(handler))
+	closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	report.Dedupe, err = finish(closing, err)
+	report.Bus = messages.Stats()
+	report.Overshoot = time.Duration(w.overshoot.Load())
+	report.Corrupt, report.Unknown, report.Down = w.corrupt.Load(), w.unknown.Load(), w.unavailable.Load()
+	return report, err
+}
+
+// persistently calls f until it succeeds: a worker may start while what it needs
+// is down. Settings that are refused stay refused.
+func persistently[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	for {
+		v, err := f()
+		if err == nil || errors.Is(err, claim.ErrInvalid) || errors.Is(err, natsbus.ErrRefused) || !pause(ctx, 50*time.Millisecond) {
+			return v, err
+		}
+	}
+}
+
+// connect returns a client of the store whose connections faults can strike.
+func (w *worker) connect() redis.UniversalClient {
+	if len(w.Stores) > 1 {
+		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: w.Stores, ContextTimeoutEnabled: true, Dialer: w.traps.dialer})
+	}
+	return redis.NewClient(&redis.Options{
+		Addr: w.Stores[0], ContextTimeoutEnabled: true, Dialer: w.traps.dialer,
+		PoolSize: w.PoolSize, Username: w.User, Password: w.Secret,
+		DialTimeout: w.Lease / 2, ReadTimeout: w.Lease / 2, WriteTimeout: w.Lease / 2,
+	})
+}
+
+// handler returns the handler behind what the mode puts before it, and what ends
+// that.
+func (w *worker) handler(ctx context.Context, js jetstream.JetStream, client redis.UniversalClient, messages *natsbus.Consumer, logger *slog.Logger) (
+	bus.Handler, func(context.Context, error) (dedupe.Stats, error), error) {
+	nothing := func(_ context.Context, err error) (dedupe.Stats, error) { return dedupe.Stats{}, err }
+	switch w.Mode {
+	case ModeOff:
+		return w.effect, nothing, nil
+	case ModeSetNX:
+		return w.setNX(client), nothing, nil
+	}
+	store, err := persistently(ctx, func() (*redisstore.Store, error) {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		return redisstore.New(ctx, client, &redisstore.Options{Prefix: w.Prefix, WaitReplicas: w.WaitReplicas, Logger: logger})
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	var s claim.Store = store
+	if w.Mode == ModeNewer {
+		s = &newer{Store: store, w: w, client: client}
+	}
+	sink, err := persistently(ctx, func() (bus.DeadLetterSink, error) { return natsbus.DeadLetter(ctx, js, w.Dead, nil) })
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := dedupe.New(&watched{Store: s, w: w}, &dedupe.Options{
+		Consumer: w.Durable, Key: dedupe.ByHeader(HeaderOrder),
+		Lease: w.Lease, Retention: w.Retention, CommitTimeout: 5 * w.Lease, CircuitCooldown: w.Lease / 10,
+		Backoff:    bus.Exponential(10*time.Millisecond, 200*time.Millisecond),
+		DeadLetter: sink, Redelivery: messages.Redelivery(), Logger: logger,
+		Observer: &dedupe.Observer{
+			LeaseEnded: func(error) { w.write(Line{Kind: lineCancel, Order: "-"}) },
+			Circuit: func(open bool) {
+				w.write(Line{Kind: lineCircuit, Order: "-", Note: map[bool]string{true: "open", false: "closed"}[open]})
+			},
+		},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return d.Wrap(w.effect), func(ctx context.Context, err error) (dedupe.Stats, error) {
+		err = errors.Join(err, d.Close(ctx))
+		return d.Stats(), err
+	}, nil
+}
+
+// HeaderOrder names the header that holds the id of an order. It is not the
+// publisher's id of JetStream, which would keep copies out of the stream.
+const HeaderOrder = "Order"
+
+// visit is one delivery.
+type visit struct {
+	order string
+	run   int
+	fence uint64 // set when the handler runs
+	tries int
+}
+
+type visitKey struct{}
+
+// delivered goes around everything: what it sees is what the bus is told.
+func (w *worker) delivered(next bus.Handler) bus.Handler {
+	return func(ctx context.Context, m *bus.Message) (err error) {
+		v := &visit{order: logged(m.Header.Get(HeaderOrder)), run: int(w.runs.Add(1))}
+		returned := false
+		defer func() {
+			if !returned { // Goexit
+				w.settled(v, bus.ErrGoexit)
+			}
+		}()
+		err = next(context.WithValue(ctx, visitKey{}, v), m)
+		returned = true
+		if err == nil && v.tries > 0 {
+			w.hook(P7, v.order)
+		}
+		w.settled(v, err)
+		if err == nil && w.Plan.at(orderOf(v.order)) == P8 {
+			// The ack goes to the reply subject of the message.
+			if raw, ok := m.Raw.(*nats.Msg); ok {
+				w.traps.arm(&trap{match: []byte(raw.Reply + " "), point: P8, order: v.order})
+			}
+		}
+		return err
+	}
+}
+
+// logged keeps ids that would tear a line out of the ledger.
+func logged(id string) string {
+	if orderOf(id) < 0 {
+		return "-"
+	}
+	return id
+}
+
+func (w *worker) settled(v *visit, err error) {
+	line := Line{Kind: linePassed, Order: v.order, Run: v.run, Fence: v.fence, Attempt: v.tries}
+	if v.fence != 0 || v.tries != 0 {
+		line.Kind = lineSettled
+	}
+	line.Note = bus.SettlementOf(err).Action.String()
+	switch {
+	case errors.Is(err, dedupe.ErrCommitUnknown):
+		line.Note = "unknown"
+	case errors.Is(err, dedupe.ErrLeaseLost):
+		line.Note = "lost"
+	case errors.Is(err, dedupe.ErrStoreDown):
+		line.Note = "down"
+	}
+	w.write(line)
+}
+
+// effect is the handler.
+func (w *worker) effect(ctx context.Context, m *bus.Message) (err error) {
+	v := ctx.Value(visitKey{}).(*visit)
+	v.fence, v.tries = dedupe.FenceFrom(ctx), max(1, dedupe.AttemptFrom(ctx))
+	line := Line{Order: v.order, Run: v.run, Fence: v.fence, Attempt: v.tries}
+	say := func(kind, note string) {
+		line.Kind, line.Note = kind, note
+		w.write(line)
+	}
+	say(lineStart, "")
+	note := "failed"
+	defer func() { say(lineEnd, note) }()
+	planned := w.Plan.at(orderOf(v.order)) != ""
+	if w.hook(P4, v.order) == Fail || planned && w.FailFirst && v.tries == 1 {
+		return errors.New("the first run fails")
+	}
+	if planned && w.Slow > 0 && !w.work(ctx) {
+		note = "lost"
+		return context.Cause(ctx)
+	}
+	if w.Fenced {
+		accepted, err := w.sink.Put(v.order, v.fence)
+		if err != nil {
+			return err
+		}
+		if !accepted {
+			note = "refused"
+		}
+	}
+	say(lineEffect, "")
+	if planned && w.Result > 0 {
+		dedupe.SetResult(ctx, make([]byte, w.Result))
+	}
+	if w.hook(P5, v.order) == Fail {
+		return errors.New("failed after the effect")
+	}
+	if note == "failed" {
+		note = "ok"
+	}
+	return nil
+}
+
+// work takes its time and reports whether it could finish.
+func (w *worker) work(ctx context.Context) bool {
+	if w.Stubborn {
+		ctx = context.WithoutCancel(ctx)
+	}
+	return pause(ctx, w.Slow)
+}
+
+func (w *worker) write(l Line) {
+	if err := w.ledger.Write(l); err != nil {
+		// Without its ledger the trial has no result.
+		_, _ = io.WriteString(os.Stderr, err.Error()+"\n")
+		os.Exit(1)
+	}
+}
+
+// hook is called at a point of an order. It does what the trial answers, and
+// returns it.
+func (w *worker) hook(p Point, order string) Action {
+	if w.Plan.at(orderOf(order)) != p {
+		return GoOn
+	}
+	return w.act(w.ask(p, order))
+}
+
+func (w *worker) ask(p Point, order string) Action { return w.asker.ask(p, order) }
+
+// act does to the process what a is.
+func (w *worker) act(a Action) Action {
+	self := os.Getpid()
+	switch a {
+	case Kill:
+		_ = syscall.Kill(self, syscall.SIGKILL)
+		select {} // on its way out of the system call the thread dies
+	case Stop:
+		_ = syscall.Kill(self, syscall.SIGSTOP)
+	case Term:
+		_ = syscall.Kill(self, syscall.SIGTERM)
+	case Panic:
+		panic("planned")
+	case Goexit:
+		runtime.Goexit()
+	}
+	return a
+}
