@@ -18,14 +18,15 @@ var ErrDrainTimeout = errors.New("bus: handlers did not return within the drain 
 // for a last trip to a store, not for more work.
 const drainGrace = 5 * time.Second
 
-// Group runs the handlers of one consumer, each in a goroutine of its own, and
-// drains them, so that every adapter stops in the same way. A goroutine for
-// each delivery costs less than a microsecond and leaves nothing to repair when
-// a handler takes its goroutine away by runtime.Goexit.
+// Group runs the handlers of one consumer, each in a goroutine that is its own
+// while it runs, and drains them, so that every adapter stops in the same way. A
+// handler that takes its goroutine away by runtime.Goexit takes nobody else's.
 type Group struct {
 	cancel  context.CancelCauseFunc
 	wg      sync.WaitGroup
 	running atomic.Int64
+	work    chan func() // to goroutines that have nothing to do
+	stop    chan struct{}
 }
 
 // NewGroup returns a Group and the context for its handlers. That context has
@@ -33,30 +34,49 @@ type Group struct {
 // runs may finish. [Group.Drain] ends it.
 func NewGroup(ctx context.Context) (*Group, context.Context) {
 	hctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	return &Group{cancel: cancel}, hctx
+	return &Group{cancel: cancel, work: make(chan func()), stop: make(chan struct{})}, hctx
 }
 
-// Go calls run in a new goroutine. It must not be called after Drain.
+// Go calls run in a goroutine. When Drain was called, only the goroutines of the
+// Group may call it.
 func (g *Group) Go(run func()) {
 	g.running.Add(1)
-	g.wg.Add(1)
-	go func() {
-		defer g.wg.Done()
-		defer g.running.Add(-1)
-		run()
-	}()
+	select {
+	case g.work <- run: // its stack has grown to what handlers need
+	default:
+		g.wg.Add(1)
+		go g.loop(run)
+	}
 }
 
-// Running returns how many of the Group's goroutines run.
+// loop calls run and then what it is sent, until the Group is drained.
+func (g *Group) loop(run func()) {
+	defer g.wg.Done()
+	for {
+		g.call(run)
+		select {
+		case run = <-g.work:
+		case <-g.stop:
+			return
+		}
+	}
+}
+
+func (g *Group) call(run func()) {
+	defer g.running.Add(-1)
+	run()
+}
+
+// Running returns how many calls have not returned.
 func (g *Group) Running() int { return int(g.running.Load()) }
 
-// Drain waits until all goroutines have returned. After timeout it ends the
-// handlers' context with the cause ErrDrainTimeout, and five seconds later it
-// gives up and returns an error that wraps ErrDrainTimeout; the goroutines that
-// are left still settle their messages when they return. It must be called
-// once.
+// Drain waits until all calls have returned. After timeout it ends the handlers'
+// context with the cause ErrDrainTimeout, and five seconds later it gives up and
+// returns an error that wraps ErrDrainTimeout; the handlers that are left still
+// settle their messages when they return. It must be called once.
 func (g *Group) Drain(timeout time.Duration) error {
 	defer g.cancel(nil)
+	close(g.stop)
 	done := make(chan struct{})
 	go func() {
 		g.wg.Wait()
