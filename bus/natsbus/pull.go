@@ -204,15 +204,16 @@ func (p *puller) recover(ctx context.Context) error {
 	}
 }
 
-// request asks for messages for the free workers. Requests for a few of them go
-// together, unless nothing is requested. p.mu is held.
+// request asks for messages for the free workers: at once when nothing is
+// requested, and otherwise when half of the workers can be served by one request,
+// for requests cost the server as much as messages. p.mu is held.
 func (p *puller) request() {
 	if p.stopped || p.trouble || p.sub == nil || p.settling >= p.unsettled {
 		return
 	}
 	for {
 		want := p.workers - p.running - p.asked - len(p.held)
-		if want <= 0 || p.asked > 0 && want < (p.workers+3)/4 {
+		if want <= 0 || p.asked > 0 && want < (p.workers+1)/2 {
 			return
 		}
 		want = min(want, p.maxBatch)

@@ -87,11 +87,11 @@ func TestRequestsFollowTheFreeWorkers(t *testing.T) {
 		running, asked, settling int
 		want                     int // asked afterwards
 	}{
-		{name: "all free, two requests", want: 8},
+		{name: "all free, more than a request may ask for", want: 5},
 		{name: "all busy", running: 8, want: 0},
 		{name: "one free, none requested", running: 7, want: 1},
 		{name: "one more free, some requested", running: 4, asked: 3, want: 3},
-		{name: "a quarter free, some requested", running: 4, asked: 2, want: 4},
+		{name: "half of them free, some requested", running: 2, asked: 2, want: 6},
 		{name: "too many acks unconfirmed", settling: 256, want: 0},
 	} {
 		p.running, p.asked, p.settling = tt.running, tt.asked, tt.settling
