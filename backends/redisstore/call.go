@@ -120,7 +120,7 @@ func (f *flight) reset() {
 	f.ops, f.buf, f.ends, f.calls, f.cmds = f.ops[:0], f.buf[:0], f.ends[:0], f.calls[:0], f.cmds[:0]
 }
 
-// add takes op along. op has been checked.
+// add takes op along. op is valid.
 func (f *flight) add(prefix string, op *claim.Op) {
 	f.ops = append(f.ops, op)
 	f.buf = appendKey(f.buf, prefix, op.Key)

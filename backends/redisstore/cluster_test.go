@@ -3,6 +3,7 @@ package redisstore_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -146,6 +147,19 @@ func TestCluster(t *testing.T) {
 		if _, err := redisstore.New(t.Context(), client, &redisstore.Options{Logger: quiet}); !errors.Is(err, claim.ErrInvalid) {
 			t.Fatalf("error %v, want ErrInvalid", err)
 		}
+	})
+
+	t.Run("New warns of routing to replicas, and claims go to the masters", func(t *testing.T) {
+		o := c.Options()
+		o.ReadOnly = true
+		client := redis.NewClusterClient(o)
+		t.Cleanup(func() { _ = client.Close() })
+		var log strings.Builder
+		store := newStore(t, client, &redisstore.Options{Prefix: fresh("once:"), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), "unset ReadOnly") {
+			t.Errorf("log %q, want one warning about ReadOnly", log.String())
+		}
+		claimed(t, store, newKey(t), newRequest())
 	})
 
 	t.Run("waiting for replicas that are not there", func(t *testing.T) {

@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"encoding/binary"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -14,8 +13,9 @@ import (
 // substring at a known place, in Lua and in Go.
 const cellBytes = 16
 
-// maxExact is the largest number that Lua, which counts in doubles, keeps
-// exactly. It has 16 digits, and so fits a cell.
+// maxExact is the largest number up to which Lua, which counts in doubles, has
+// them all. It has 16 digits, and so fits a cell. op.Validate keeps the numbers
+// of an operation below it.
 const maxExact = 1 << 53
 
 // Flags of a done record.
@@ -25,27 +25,13 @@ const (
 	flagResult
 )
 
-// check validates op, and what state.lua needs beyond that.
-func check(op *claim.Op) error {
-	if err := op.Validate(); err != nil {
-		return err
-	}
-	if op.Grant.Fence >= maxExact {
-		return fmt.Errorf("%w: Grant.Fence is %d, a fence fits in 53 bits", claim.ErrInvalid, op.Grant.Fence)
-	}
-	if op.Grant.Attempt >= maxExact {
-		return fmt.Errorf("%w: Grant.Attempt is %d, an attempt fits in 53 bits", claim.ErrInvalid, op.Grant.Attempt)
-	}
-	return nil
-}
-
 // appendKey appends the key of k in Redis: the prefix and the raw digest.
 func appendKey(b []byte, prefix string, k claim.Key) []byte {
 	d := k.Digest()
 	return append(append(b, prefix...), d[:]...)
 }
 
-// appendOp appends op as state.lua reads it. op has been checked.
+// appendOp appends op as state.lua reads it. op is valid.
 func appendOp(b []byte, op *claim.Op) []byte {
 	g := &op.Grant
 	switch op.Kind {
@@ -65,11 +51,19 @@ func appendOp(b []byte, op *claim.Op) []byte {
 		b = appendNumber(b, int64(g.Attempt))
 		return appendID(b, op.Key)
 	case claim.OpForget:
-		return appendGrant(append(b, 'F'), claim.Token{}, g.Fence)
-	default: // claim.OpRevive; check let nothing else pass
-		b = appendGrant(append(b, 'V'), claim.Token{}, g.Fence)
-		return appendID(b, op.Key)
+		return appendSeen(append(b, 'F'), g.Fence)
+	default: // claim.OpRevive; Validate let nothing else pass
+		return appendID(appendSeen(append(b, 'V'), g.Fence), op.Key)
 	}
+}
+
+// appendSeen appends the fence that an operator saw, in the place of a grant. It
+// may be any number; no record has one over claim.MaxFence, nor this cell.
+func appendSeen(b []byte, fence uint64) []byte {
+	if fence > claim.MaxFence {
+		return append(append(b, make([]byte, cellBytes)...), "no fence at all!"...)
+	}
+	return appendGrant(b, claim.Token{}, fence)
 }
 
 func appendTryClaim(b []byte, op *claim.Op) []byte {

@@ -93,12 +93,16 @@ func firstWord(s string) string {
 }
 
 // plain returns err with a text that is fit for a log. Redis quotes a command's
-// arguments in some errors, and tokens and ids are among ours.
+// arguments in some errors and go-redis replies that it cannot read, and tokens,
+// ids and results are among ours.
 func plain(err error) error { return &plainError{err} }
 
 type plainError struct{ cause error }
 
 func (e *plainError) Error() string {
+	if unreadable(e.cause) {
+		return "the reply is not of the protocol"
+	}
 	text := e.cause.Error()
 	text, _, _ = strings.Cut(text, ", with args beginning with")
 	const longest = 200

@@ -208,7 +208,7 @@ func text(reply []byte) string {
 // A server that is stopped has commands in its kernel's buffers that their
 // senders gave up. They land when it goes on, and must do no harm.
 func TestAStoppedServerMakesCallsUnknownAndLateLandingsHarmless(t *testing.T) {
-	s := redistest.Start(t)
+	s := redistest.StartOwn(t)
 	clients := map[string]redis.UniversalClient{
 		"heeds deadlines": s.Client(),
 		"heeds nothing":   redis.NewClient(&redis.Options{Addr: s.Addr, ReadTimeout: 2 * time.Second, MaxRetries: -1}),
@@ -329,7 +329,7 @@ func TestAnExhaustedPoolIsUnavailableInTime(t *testing.T) {
 }
 
 func TestAServerThatIsGoneIsUnavailable(t *testing.T) {
-	s := redistest.Start(t)
+	s := redistest.StartOwn(t)
 	o := s.Options()
 	o.DialerRetries, o.MaxRetries = 1, -1
 	client := redis.NewClient(o)
@@ -359,7 +359,7 @@ func TestAServerThatIsGoneIsUnavailable(t *testing.T) {
 // A context that ends in mid-call ends the call, with a deadline or without, on
 // every client.
 func TestACancelledCallReturns(t *testing.T) {
-	s := redistest.Start(t)
+	s := redistest.StartOwn(t)
 	client := redis.NewClient(&redis.Options{Addr: s.Addr, ContextTimeoutEnabled: true, ReadTimeout: 2 * time.Second, MaxRetries: -1})
 	t.Cleanup(func() { _ = client.Close() })
 	store := newStore(t, client, &redisstore.Options{})
@@ -381,7 +381,7 @@ func TestACancelledCallReturns(t *testing.T) {
 // The handshake of a new connection can be refused too. A pipeline then leaves
 // its commands without an error of their own.
 func TestARefusedHandshakeIsUnavailable(t *testing.T) {
-	s := redistest.Start(t)
+	s := redistest.StartOwn(t)
 	admin := s.Client()
 	if err := admin.Do(t.Context(), "acl", "setuser", "passing", "on", ">right", "+@all", "~*").Err(); err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ func decodeRecord(value string, d claim.Digest, expires claim.Instant) (rec clai
 		rec.State = claim.StateDone
 		var fence int64
 		fence, ok = parseCell(value)
-		ok = ok && value[0] != ' '
+		ok = ok && value[0] != ' ' && value[0] != '0'
 		rec.Fence = uint64(fence)
 	}
 	if !ok {

@@ -17,7 +17,7 @@ const maxCallBytes = 1 << 20
 func (s *Store) apply(ctx context.Context, f *flight, ops []*claim.Op) (landed bool) {
 	for _, op := range ops {
 		op.Verdict, op.Recovered, op.Err = claim.Verdict{}, false, nil
-		if err := check(op); err != nil {
+		if err := op.Validate(); err != nil {
 			op.Fail(err)
 			continue
 		}

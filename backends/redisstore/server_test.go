@@ -34,7 +34,7 @@ func claimed(t testing.TB, s *redisstore.Store, key claim.Key, req claim.Request
 }
 
 func TestScriptFlushIsNotNoticed(t *testing.T) {
-	s := redistest.Start(t)
+	s := redistest.StartOwn(t)
 	admin := s.Client()
 	store := newStore(t, s.Client(), &redisstore.Options{MaxBatch: 7})
 	for kind := claim.OpTryClaim; kind <= claim.OpRevive; kind++ {
@@ -76,7 +76,7 @@ func TestScriptFlushIsNotNoticed(t *testing.T) {
 // Without persistence a restart loses the claim. The work that was done under it
 // is still recorded, and the loss is told.
 func TestARestartWithoutPersistenceIsToldAsRecovered(t *testing.T) {
-	s := redistest.Start(t, "--appendonly", "no")
+	s := redistest.StartOwn(t, "--appendonly", "no")
 	store := newStore(t, s.Client(), &redisstore.Options{})
 	key := newKey(t)
 	g := claimed(t, store, key, newRequest())
@@ -91,7 +91,7 @@ func TestARestartWithoutPersistenceIsToldAsRecovered(t *testing.T) {
 }
 
 func TestAKilledServerThatSyncsAlwaysKeepsEveryRecord(t *testing.T) {
-	s := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	s := redistest.StartOwn(t, "--appendonly", "yes", "--appendfsync", "always")
 	store := newStore(t, s.Client(), &redisstore.Options{})
 	pending, done := newKey(t), newKey(t)
 	req := newRequest()
@@ -111,7 +111,7 @@ func TestAKilledServerThatSyncsAlwaysKeepsEveryRecord(t *testing.T) {
 // A full server fails closed: it grants nothing. It still knows what is done, and
 // what ends a claim is still recorded.
 func TestAFullServerGrantsNothingAndLosesNothing(t *testing.T) {
-	s := redistest.Start(t, "--maxmemory-policy", "noeviction")
+	s := redistest.StartOwn(t, "--maxmemory-policy", "noeviction")
 	admin := s.Client()
 	store := newStore(t, s.Client(), &redisstore.Options{MaxBatch: 4})
 	done := newKey(t)
@@ -169,7 +169,7 @@ func TestAFullServerGrantsNothingAndLosesNothing(t *testing.T) {
 // Redis before 7 knows no allow-oom.
 func TestAFullServerWithoutAllowOOMRefusesWhatEndsAClaim(t *testing.T) {
 	redisstore.UseSettleScript(t, "#!no such thing")
-	s := redistest.Start(t, "--maxmemory-policy", "noeviction")
+	s := redistest.StartOwn(t, "--maxmemory-policy", "noeviction")
 	store := newStore(t, s.Client(), &redisstore.Options{})
 	op := prepared(t, store, claim.OpMarkDone)
 	do(t, s.Client(), "config", "set", "maxmemory", "1")
@@ -180,7 +180,7 @@ func TestAFullServerWithoutAllowOOMRefusesWhatEndsAClaim(t *testing.T) {
 }
 
 func TestNewRefusesEveryEvictingPolicy(t *testing.T) {
-	s := redistest.Start(t, "--maxmemory-policy", "noeviction")
+	s := redistest.StartOwn(t, "--maxmemory-policy", "noeviction")
 	client := s.Client()
 	for _, policy := range []string{"allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"} {
 		do(t, client, "config", "set", "maxmemory-policy", policy)
@@ -199,7 +199,7 @@ func TestNewRefusesEveryEvictingPolicy(t *testing.T) {
 // A permission that is taken away fails closed, says so, and takes nothing with
 // it that is still allowed.
 func TestARevokedPermissionFailsClosed(t *testing.T) {
-	s := redistest.Start(t, "--aclfile", aclFile(t))
+	s := redistest.StartOwn(t, "--aclfile", aclFile(t))
 	admin := s.Client()
 	o := s.Options()
 	o.Username, o.Password = "once", "secret"
@@ -333,7 +333,7 @@ func TestAReplicaGrantsNothing(t *testing.T) {
 // with an allocator that rounds 24 bytes up to 32, twice for each key; with the
 // one that Redis brings along an id takes some 24 bytes less.
 func TestARememberedIDTakesAtMost130Bytes(t *testing.T) {
-	s := redistest.Start(t, "--maxmemory-policy", "noeviction")
+	s := redistest.StartOwn(t, "--maxmemory-policy", "noeviction")
 	admin := s.Client()
 	before := usedMemory(t, admin)
 	client := redis.NewClient(s.Options())

@@ -98,7 +98,7 @@ local function apply(key, op)
     elseif state == 'D' then
       if #record < 34 or not find(record, '^ *%d+', 2) or not find(record, '^[0-7]', 34) then return 'B' end
       fingerprint = sub(record, 18, 33)
-    elseif #record <= 16 and find(record, '^%d+$') then
+    elseif #record <= 16 and find(record, '^[1-9]%d*$') then
       state = 'F'
     else
       return 'B'

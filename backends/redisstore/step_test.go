@@ -29,7 +29,7 @@ func TestStateAgainstStep(t *testing.T) {
 
 func FuzzStateAgainstStep(f *testing.F) {
 	for round := range 8 {
-		f.Add(randomScript(round)[:200])
+		f.Add(randomScript(round)[:80])
 	}
 	d := newDuel(f)
 	f.Fuzz(func(t *testing.T, script []byte) {

@@ -27,7 +27,7 @@ func StartCluster(t testing.TB, n int, args ...string) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t}
 	for range n {
-		c.Nodes = append(c.Nodes, Start(t, append([]string{"--cluster-enabled", "yes"}, args...)...))
+		c.Nodes = append(c.Nodes, StartOwn(t, append([]string{"--cluster-enabled", "yes"}, args...)...))
 	}
 	const slots = 16384
 	for i, node := range c.Nodes {
@@ -82,9 +82,9 @@ func (c *Cluster) Advance(d time.Duration) {
 // replica is up to date. Both end with the test.
 func StartReplica(t testing.TB) (primary, replica *Server) {
 	t.Helper()
-	primary = Start(t, "--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0")
+	primary = StartOwn(t, "--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0")
 	host, port, _ := net.SplitHostPort(primary.Addr)
-	replica = Start(t, "--replicaof", host+" "+port)
+	replica = StartOwn(t, "--replicaof", host+" "+port)
 	await(t, "the replica to be online", func(ctx context.Context) (bool, error) {
 		info, err := primary.clock.Info(ctx, "replication").Result()
 		return strings.Contains(info, "state=online"), err

@@ -1,10 +1,11 @@
 // Package redistest runs Redis for tests: in process, as a server process, as a
 // cluster and as a primary with a replica.
 //
-// [Mini] is in process, with a clock that the test moves. [Start] is a real
-// server in a process of its own, on a port and in a directory that nobody else
-// has, started in some ten milliseconds and gone with the test; it can be
-// stopped, killed and restarted. Where there is no redis-server on PATH, tests
+// [Mini] is in process, with a clock that the test moves. [Start] and [StartOwn]
+// are real servers, in a process of their own, on a port and in a directory that
+// nobody else has, started in some ten milliseconds and gone with the test; they
+// can be stopped, killed and restarted. Start uses the server that REDIS_URL
+// names instead, where it is set. Where there is no redis-server on PATH, tests
 // that need one are skipped and say what to install; with ONCE_REQUIRE_SERVERS=1
 // in the environment they fail instead, so that a build cannot pass by skipping.
 package redistest

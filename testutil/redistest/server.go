@@ -37,23 +37,30 @@ type Server struct {
 	proc  *process
 }
 
-// Start returns a server for the test: redis-server in a process of its own,
-// with args after settings that turn persistence off; or, where REDIS_URL is set
-// and no args are given, the shared server that it names. A process ends with
-// the test.
-func Start(t testing.TB, args ...string) *Server {
+// Start returns a server for a test that keeps to its Prefix: the shared one
+// that REDIS_URL names, or else one of its own.
+func Start(t testing.TB) *Server {
 	t.Helper()
-	s := &Server{t: t, args: args, Prefix: "redistest:" + rand.Text() + ":"}
-	if url := os.Getenv("REDIS_URL"); url != "" && len(args) == 0 {
-		o, err := redis.ParseURL(url)
-		if err != nil {
-			t.Fatalf("redistest: REDIS_URL: %v", err)
-		}
-		o.ContextTimeoutEnabled = true
-		s.base, s.Addr = o, o.Addr
-		s.clock = s.Client()
-		return s
+	url := os.Getenv("REDIS_URL")
+	if url == "" {
+		return StartOwn(t)
 	}
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatalf("redistest: REDIS_URL: %v", err)
+	}
+	o.ContextTimeoutEnabled = true
+	s := &Server{t: t, base: o, Addr: o.Addr, Prefix: newPrefix()}
+	s.clock = s.Client()
+	return s
+}
+
+// StartOwn returns a server that the test has to itself: redis-server in a
+// process of its own, with args after settings that turn persistence off. It
+// ends with the test.
+func StartOwn(t testing.TB, args ...string) *Server {
+	t.Helper()
+	s := &Server{t: t, args: args, Prefix: newPrefix()}
 	requireBinary(t)
 	s.dir = t.TempDir()
 	var err error
@@ -72,6 +79,8 @@ func Start(t testing.TB, args ...string) *Server {
 	s.clock = s.Client()
 	return s
 }
+
+func newPrefix() string { return "redistest:" + rand.Text() + ":" }
 
 func requireBinary(t testing.TB) {
 	t.Helper()
