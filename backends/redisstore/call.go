@@ -82,7 +82,6 @@ type flight struct {
 	spare []*call
 	cmds  []redis.Cmder
 	err   error // of the trip as a whole
-	done  chan struct{}
 
 	// one is the operation of a single-operation method.
 	one claim.Op
@@ -90,7 +89,7 @@ type flight struct {
 }
 
 var flights = sync.Pool{New: func() any {
-	f := &flight{done: make(chan struct{}, 1)}
+	f := &flight{}
 	f.ptr[0] = &f.one
 	return f
 }}

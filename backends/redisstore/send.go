@@ -119,17 +119,18 @@ func (s *Store) trip(ctx context.Context, f *flight) (landed bool) {
 		s.exec(ctx, f)
 		return true
 	}
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		s.exec(ctx, f)
-		f.done <- struct{}{}
 	}()
 	select {
-	case <-f.done:
+	case <-done:
 		return true
 	case <-ctx.Done():
 	}
 	select {
-	case <-f.done:
+	case <-done:
 		return true
 	default:
 		return false
