@@ -33,13 +33,18 @@ type Server struct {
 	url      string
 }
 
-// Run starts a server that ends with t, or uses the one at NATS_URL.
-func Run(t testing.TB) *Server {
+// Run starts a server that ends with t, or uses the one at NATS_URL. Configure
+// functions change the options of an embedded server before it starts; a test
+// that has one skips when the server is external.
+func Run(t testing.TB, configure ...func(*server.Options)) *Server {
 	t.Helper()
 	if url := os.Getenv("NATS_URL"); url != "" {
+		if len(configure) > 0 {
+			t.Skip("natstest: cannot configure the server at NATS_URL")
+		}
 		return &Server{t: t, url: url}
 	}
-	s, err := start(t.TempDir())
+	s, err := start(t.TempDir(), configure...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +71,7 @@ func Start() (s *Server, stop func(), err error) {
 	}, nil
 }
 
-func start(dir string) (*Server, error) {
+func start(dir string, configure ...func(*server.Options)) (*Server, error) {
 	s := &Server{opts: server.Options{
 		Host:      "127.0.0.1",
 		Port:      server.RANDOM_PORT,
@@ -75,6 +80,9 @@ func start(dir string) (*Server, error) {
 		NoLog:     true,
 		NoSigs:    true,
 	}}
+	for _, f := range configure {
+		f(&s.opts)
+	}
 	return s, s.boot()
 }
 
