@@ -15,6 +15,10 @@ import (
 // store or a slow disk can outlast.
 const shortAckWait = time.Second
 
+// streamTimeout is how long to wait for the stream's settings: nobody answers a
+// user who may not ask.
+const streamTimeout = 2 * time.Second
+
 // Check reads the settings of cons and its stream from the server and returns
 // those that can lose or repeat messages, worst first. js must be the JetStream
 // that cons is from. o says how many workers there are; nil stands for the
@@ -49,6 +53,8 @@ func readSettings(ctx context.Context, js jetstream.JetStream, cons jetstream.Co
 		return settings{}, fmt.Errorf("natsbus: consumer info: %w", err)
 	}
 	s := settings{consumer: info}
+	ctx, cancel := context.WithTimeout(ctx, streamTimeout)
+	defer cancel()
 	stream, err := js.Stream(ctx, info.Stream)
 	if err != nil {
 		s.streamErr = err

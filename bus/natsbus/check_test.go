@@ -2,6 +2,7 @@ package natsbus_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"slices"
@@ -9,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/oncebus/once/bus"
@@ -199,5 +202,68 @@ func TestWrongOptionsAreNamed(t *testing.T) {
 	}
 	if err := c.ConsumeBatch(t.Context(), nil); err == nil {
 		t.Error("ConsumeBatch: no error for a nil handler")
+	}
+}
+
+// The permissions that docs/nats.md names are enough, with and without the one
+// for the stream's settings.
+func TestFewPermissionsAreEnough(t *testing.T) {
+	t.Parallel()
+	minimal := &server.Permissions{
+		Publish: &server.SubjectPermission{Allow: []string{
+			"$JS.API.CONSUMER.INFO.ORDERS.billing", "$JS.API.CONSUMER.MSG.NEXT.ORDERS.billing", "$JS.ACK.ORDERS.billing.>",
+		}},
+		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
+	}
+	more := *minimal
+	more.Publish = &server.SubjectPermission{Allow: append(minimal.Publish.Allow, "$JS.API.STREAM.INFO.ORDERS")}
+	s := natstest.Run(t, func(o *server.Options) {
+		o.Users = []*server.User{
+			{Username: "admin", Password: "x"},
+			{Username: "minimal", Password: "x", Permissions: minimal},
+			{Username: "more", Password: "x", Permissions: &more},
+		}
+	})
+	admin := s.JetStream(nats.UserInfo("admin", "x"))
+	if _, err := admin.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders"}, Storage: jetstream.MemoryStorage}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.CreateConsumer(t.Context(), "ORDERS", jetstream.ConsumerConfig{Durable: "billing"}); err != nil {
+		t.Fatal(err)
+	}
+	for user, finding := range map[string]string{"minimal": "stream", "more": "stream Storage"} {
+		js := s.JetStream(nats.UserInfo(user, "x"))
+		cons, err := js.Consumer(t.Context(), "ORDERS", "billing")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &rig{server: s, js: js, cons: cons, subject: "orders"}
+		found, err := natsbus.Check(t.Context(), js, cons, nil)
+		if err != nil || len(found) == 0 || !slices.ContainsFunc(found, func(f natsbus.Finding) bool { return f.Setting == finding }) {
+			t.Errorf("%s: found %v, %v", user, found, err)
+		}
+		got := make(chan int, 4)
+		c := r.open(t, nil)
+		stop := consume(t, c, func(ctx context.Context, m *bus.Message) error {
+			got <- m.Delivery
+			if err := m.KeepAlive(ctx); err != nil {
+				t.Error(err)
+			}
+			if m.Delivery == 1 {
+				return bus.RetryAfter(errTest, 0)
+			}
+			return nil
+		})
+		if _, err := admin.Publish(t.Context(), "orders", nil); err != nil {
+			t.Fatal(err)
+		}
+		within(t, got, "the message")
+		within(t, got, "its redelivery")
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if s := c.Stats(); s.Acked != 1 || s.Unsettled != 0 {
+			t.Errorf("%s: %+v", user, s)
+		}
 	}
 }

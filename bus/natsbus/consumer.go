@@ -44,8 +44,9 @@ type Stats struct {
 	// Returned arrived while the consumer stopped and were given back at once.
 	Returned int64
 	// Expired waited here until their ack wait had passed and were left alone:
-	// the server has delivered them again. That takes a process that stood
-	// still.
+	// the server has delivered them again. Messages wait here only when a request
+	// that was taken for lost, at a reconnect or a silent server, brought more
+	// than there are workers.
 	Expired int64
 	// Unsettled could not be settled; see SettleError.
 	Unsettled int64

@@ -25,6 +25,11 @@ func graveyard(t *testing.T, js jetstream.JetStream) jetstream.Stream {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // a server at NATS_URL lives on
+		for _, name := range []string{"DEAD", "OTHER"} {
+			_ = js.DeleteStream(context.Background(), name)
+		}
+	})
 	return s
 }
 

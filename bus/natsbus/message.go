@@ -19,7 +19,7 @@ type delivery struct {
 	reply   string // where settlements go
 	msg     bus.Message
 	gone    <-chan struct{} // closed when there is no consumer left to tell
-	due     atomic.Int64    // when the ack wait ends, in Unix nanoseconds
+	due     atomic.Int64    // when the ack wait ends, as a time.Duration since base
 	settled atomic.Bool
 }
 
@@ -83,11 +83,15 @@ func (c *Consumer) delivery(p place, reply string) *delivery {
 	return d
 }
 
+// base is where the monotonic clock of this package begins; the wall clock may
+// step.
+var base = time.Now()
+
 // restart notes that the ack wait begins now.
-func (d *delivery) restart() { d.due.Store(time.Now().Add(d.msg.AckWait).UnixNano()) }
+func (d *delivery) restart() { d.due.Store(int64(time.Since(base) + d.msg.AckWait)) }
 
 // left returns how much of the ack wait is left.
-func (d *delivery) left() time.Duration { return time.Until(time.Unix(0, d.due.Load())) }
+func (d *delivery) left() time.Duration { return time.Duration(d.due.Load()) - time.Since(base) }
 
 // keepAlive sends the server's "in progress". It is not confirmed: it is sent for
 // thousands of deliveries in a row. While there is no connection it is an error
