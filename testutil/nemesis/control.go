@@ -4,7 +4,6 @@ package nemesis
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -29,6 +28,7 @@ type control struct {
 
 	mu    sync.Mutex
 	asked map[string]bool // orders; each triggers once
+	told  map[string]bool // orders whose fault has struck
 	conns map[net.Conn]bool
 	done  bool
 }
@@ -38,7 +38,7 @@ func startControl(path string, answer func(Hit) Action) (*control, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nemesis: control: %w", err)
 	}
-	c := &control{listen: listen, answer: answer, asked: map[string]bool{}, conns: map[net.Conn]bool{}}
+	c := &control{listen: listen, answer: answer, asked: map[string]bool{}, told: map[string]bool{}, conns: map[net.Conn]bool{}}
 	c.wg.Go(c.accept)
 	return c, nil
 }
@@ -73,11 +73,21 @@ func (c *control) serve(conn net.Conn) {
 		action := GoOn
 		if first {
 			action = c.answer(h)
+			c.mu.Lock()
+			c.told[h.Order] = true
+			c.mu.Unlock()
 		}
 		if _, err := fmt.Fprintln(conn, action); err != nil {
 			return
 		}
 	}
+}
+
+// struck reports whether an order's fault has struck.
+func (c *control) struck(order string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.told[order]
 }
 
 func (c *control) close() {
@@ -121,5 +131,5 @@ func (a *asker) ask(point Point, order string) Action {
 }
 
 func (a *asker) close() error {
-	return errors.Join(a.conn.Close())
+	return a.conn.Close()
 }

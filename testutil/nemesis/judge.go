@@ -66,6 +66,7 @@ func (w *World) judge(r *Result, p published, left int) error {
 	}
 	r.Orders, r.Messages = p.orders, p.messages
 	r.effects, r.starts, r.hits = map[string]int{}, map[string][]int64{}, w.hits
+	r.rows = map[string]int{}
 	r.Seconds, r.Overlaps, r.Hits = map[string]int{}, map[string]int{}, map[Point]int{}
 	for _, h := range w.hits {
 		r.Hits[h.Point]++
@@ -107,6 +108,7 @@ func (w *World) judge(r *Result, p published, left int) error {
 func (w *World) collect(r *Result, lines []Line) *evidence {
 	e := &evidence{w: w, runs: map[string][]*run{}, killed: map[int]int64{}, stops: map[int][]span{},
 		cancels: map[int][]int64{}, takeovers: map[string]bool{}}
+	r.Exits = len(w.exits)
 	for _, x := range w.exits {
 		if x.killed {
 			e.killed[x.pid] = x.at
@@ -147,6 +149,8 @@ func (w *World) collect(r *Result, lines []Line) *evidence {
 		case lineCircuit:
 			if l.Note == "open" {
 				r.Circuits++
+			} else {
+				r.Recovered++
 			}
 		}
 	}
@@ -375,6 +379,7 @@ func (w *World) judgeRow(r *Result, order string, fence uint64) error {
 	if err != nil {
 		return err
 	}
+	r.rows[order] = len(accepted)
 	r.Accepted += len(accepted)
 	r.Refused += refused
 	if len(accepted) == 0 || accepted[len(accepted)-1] != fence {

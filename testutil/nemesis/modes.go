@@ -19,7 +19,7 @@ func (w *worker) setNX(client redis.UniversalClient) bus.Handler {
 	return func(ctx context.Context, m *bus.Message) error {
 		order := m.Header.Get(HeaderOrder)
 		name := "setnx:" + order
-		if point := w.Plan.at(orderOf(order)); point == P1 || point == P2 {
+		if point := w.Plan.At(orderOf(order)); point == P1 || point == P2 {
 			t := &trap{match: []byte(name), point: point, order: order}
 			w.traps.arm(t)
 			defer w.traps.disarm(t)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/oncebus/once/claim"
 )
 
 // Point is a moment on the way of a message through a consumer, as package
@@ -48,28 +50,36 @@ const (
 	Drop   Action = "drop"   // the reply is swallowed, the connection stays
 )
 
-// Plan says which orders trigger the fault, and where. The orders are those in
-// the middle of every Stride orders.
+// Plan says which orders trigger the fault, and where: one in every Stride.
 type Plan struct {
 	// Points are taken in turn. None: no order triggers anything.
 	Points []Point
 	// Stride is one order in how many.
 	Stride int
+	// Offset moves the choice; a campaign takes it from its seed.
+	Offset int
 	// Early makes the points on a connection strike before the request is
 	// written, and not when the reply arrives: for faults of the store itself.
 	Early bool
 }
 
-// at returns the point of an order, "" for most.
-func (p *Plan) at(order int) Point {
-	if len(p.Points) == 0 || order < 0 || p.Stride <= 0 || order%p.Stride != p.Stride/2 {
+// At returns the point of an order, "" for most.
+func (p *Plan) At(order int) Point {
+	if len(p.Points) == 0 || order < 0 || p.Stride <= 0 || (order+p.Offset)%p.Stride != p.Stride/2 {
 		return ""
 	}
-	return p.Points[order/p.Stride%len(p.Points)]
+	return p.Points[(order+p.Offset)/p.Stride%len(p.Points)]
 }
 
 // OrderID returns the id of an order.
 func OrderID(n int) string { return fmt.Sprintf("o-%07d", n) }
+
+// RecordKey returns the name under which the record of an order is in the store.
+func RecordKey(prefix, id string) (string, error) {
+	key, err := claim.NewKey("", consumerName, claim.MessageID(id))
+	digest := key.Digest()
+	return prefix + string(digest[:]), err
+}
 
 // orderOf returns the number of an order, -1 for another id.
 func orderOf(id string) int {

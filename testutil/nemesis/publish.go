@@ -49,6 +49,11 @@ func (w *World) publish(ctx context.Context, js jetstream.JetStream, p *publishe
 		return err
 	}
 	for end := p.orders + n; p.orders < end; p.orders++ {
+		if t.Paced {
+			if err := w.keepPace(ctx, p.orders, len(batch), flush); err != nil {
+				return err
+			}
+		}
 		batch = append(batch, OrderID(p.orders))
 		if t.CopyEach > 0 && p.orders%t.CopyEach == 0 {
 			for range t.Copies {
@@ -62,6 +67,47 @@ func (w *World) publish(ctx context.Context, js jetstream.JetStream, p *publishe
 		}
 	}
 	return flush()
+}
+
+// The trickle while a fault lasts.
+const (
+	trickle      = 10
+	trickleEvery = 25 * time.Millisecond
+)
+
+// keepPace is called before an order is added to a batch that holds some. It
+// lets the planned order before it strike, lets go of a trickle while the fault
+// lasts, and keeps the next planned order until it is repaired.
+func (w *World) keepPace(ctx context.Context, order, held int, flush func() error) error {
+	plan := &w.Trial.Worker.Plan
+	if plan.At(order-1) != "" {
+		if err := flush(); err != nil {
+			return err
+		}
+		held = 0
+		// One that never strikes shows in the result.
+		_ = await(ctx, 5*time.Second, "an order to strike", func() bool { return w.control.struck(OrderID(order - 1)) })
+	}
+	if !w.isDisturbed() {
+		return nil
+	}
+	if plan.At(order) != "" {
+		if err := flush(); err != nil {
+			return err
+		}
+		return await(ctx, w.Trial.Limit, "the repair", func() bool { return !w.isDisturbed() })
+	}
+	if held >= trickle {
+		pause(ctx, trickleEvery)
+		return flush()
+	}
+	return nil
+}
+
+func (w *World) isDisturbed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.disturbed > 0
 }
 
 // send publishes a batch and repeats what was not confirmed: a copy more does no

@@ -37,8 +37,11 @@ type Result struct {
 	Accepted, Refused int
 	// Workers is the sum of what the workers that ended in peace reported.
 	Workers Report
-	// Circuits is how often a worker left the store alone.
-	Circuits int
+	// Circuits is how often a worker left the store alone, and Recovered how often
+	// it came back to it.
+	Circuits, Recovered int
+	// Exits is how many workers ended before the trial was over.
+	Exits int
 
 	Checked  []string // invariants
 	Failures []string
@@ -46,6 +49,7 @@ type Result struct {
 
 	effects map[string]int
 	starts  map[string][]int64
+	rows    map[string]int
 	hits    []Hit
 }
 
@@ -75,6 +79,9 @@ func (r *Result) Doubled() int {
 
 // EffectsOf returns how many effects an order has.
 func (r *Result) EffectsOf(order string) int { return r.effects[order] }
+
+// AcceptedOf returns how many writes of an order the sink has accepted.
+func (r *Result) AcceptedOf(order string) int { return r.rows[order] }
 
 // StartsOf returns when the handler started for an order, in Unix nanoseconds.
 func (r *Result) StartsOf(order string) []int64 { return r.starts[order] }

@@ -46,12 +46,18 @@ type Trial struct {
 	Replica   bool
 	// Links puts a Link in front of the store and of the bus for each worker.
 	Links bool
+	// LinkDelay holds every chunk on the way to and from the store up, by this and
+	// up to as much more.
+	LinkDelay time.Duration
 
 	// Hit is called when an order triggers the fault; what it returns the worker
 	// does to itself. It is called for one order at a time.
 	Hit func(w *World, h Hit) Action
-	// Before is called before the first worker starts, and Late with each orders'
-	// number before it is published.
+	// Paced makes the publisher wait for each fault to strike, and publish only a
+	// trickle until what it did is repaired. Without it orders come as fast as the
+	// bus takes them.
+	Paced bool
+	// Before is called before the first worker starts.
 	Before func(w *World) error
 	// Expect returns what is not as it should be, beside what every trial is
 	// judged by.
@@ -94,6 +100,7 @@ type World struct {
 
 	mu        sync.Mutex // guards the following
 	disturbed int
+	owned     []*Redis // to be closed
 	hits      []Hit
 	exits     []exit
 	stops     []span
@@ -229,7 +236,7 @@ func (w *World) startStore() (err error) {
 	dir := filepath.Join(w.Dir, "store")
 	if t.Nodes > 0 {
 		if w.Nodes, err = StartCluster(dir, t.Nodes); err == nil {
-			w.Store = w.Nodes[0]
+			w.Store, w.owned = w.Nodes[0], w.Nodes
 		}
 		return err
 	}
@@ -242,14 +249,39 @@ func (w *World) startStore() (err error) {
 	if t.Replica {
 		args = append([]string{"--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0"}, args...)
 	}
-	if w.Store, err = StartRedis(dir, w.Clock, args...); err != nil || !t.Replica {
+	if w.Store, err = StartRedis(dir, w.Clock, args...); err != nil {
 		return err
+	}
+	w.owned = append(w.owned, w.Store)
+	if !t.Replica {
+		return nil
 	}
 	if w.ReplicaLink, err = NewLink(w.Store.Addr); err != nil {
 		return err
 	}
-	w.Standby, err = w.Store.StartReplica(filepath.Join(w.Dir, "standby"), w.ReplicaLink.Addr())
-	return err
+	if w.Standby, err = w.Store.StartReplica(filepath.Join(w.Dir, "standby"), w.ReplicaLink.Addr()); err != nil {
+		return err
+	}
+	w.owned = append(w.owned, w.Standby)
+	return nil
+}
+
+// FailOver kills the primary, makes the replica the store, and leads the workers
+// to it. What the primary had not sent is lost.
+func (w *World) FailOver() error {
+	if w.Store == w.Standby {
+		return nil // there is no other replica
+	}
+	w.Store.Kill()
+	w.Lost()
+	if err := w.Standby.Do("replicaof", "no", "one"); err != nil {
+		return err
+	}
+	for _, s := range w.Slots {
+		s.StoreLink.Retarget(w.Standby.Addr)
+	}
+	w.Store = w.Standby
+	return nil
 }
 
 func (w *World) addSlot(n int) (err error) {
@@ -271,6 +303,7 @@ func (w *World) addSlot(n int) (err error) {
 		if s.BusLink, err = NewLink(w.Bus.Addr); err != nil {
 			return err
 		}
+		s.StoreLink.Delay(w.Trial.LinkDelay, w.Trial.LinkDelay)
 		c.Bus, c.Stores = s.BusLink.Addr(), []string{s.StoreLink.Addr()}
 	}
 	if w.Trial.Each != nil {
@@ -523,13 +556,7 @@ func (w *World) close() {
 	if w.ReplicaLink != nil {
 		w.ReplicaLink.Close()
 	}
-	if w.Standby != nil {
-		w.Standby.Close()
-	}
-	closeAll(w.Nodes)
-	if w.Store != nil && w.Nodes == nil {
-		w.Store.Close()
-	}
+	closeAll(w.owned)
 	if w.Bus != nil {
 		w.Bus.Kill()
 	}

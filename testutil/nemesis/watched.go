@@ -23,7 +23,7 @@ func (s *watched) Apply(ctx context.Context, ops []*claim.Op) {
 	var armed []*trap
 	for _, op := range ops {
 		order := string(op.Key.ID())
-		point := s.w.Plan.at(orderOf(order))
+		point := s.w.Plan.At(orderOf(order))
 		if point == P0 && op.Kind == claim.OpTryClaim {
 			s.w.hook(P0, order)
 		}

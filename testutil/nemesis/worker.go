@@ -4,6 +4,8 @@ package nemesis
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -285,7 +287,7 @@ func (w *worker) delivered(next bus.Handler) bus.Handler {
 			w.hook(P7, v.order)
 		}
 		w.settled(v, err)
-		if err == nil && w.Plan.at(orderOf(v.order)) == P8 {
+		if err == nil && w.Plan.At(orderOf(v.order)) == P8 {
 			// The ack goes to the reply subject of the message.
 			if raw, ok := m.Raw.(*nats.Msg); ok {
 				w.traps.arm(&trap{match: []byte(raw.Reply + " "), point: P8, order: v.order})
@@ -295,12 +297,14 @@ func (w *worker) delivered(next bus.Handler) bus.Handler {
 	}
 }
 
-// logged keeps ids that would tear a line out of the ledger.
+// logged returns the id as the ledger has it: a hash of one that is not an order's,
+// which may be anything.
 func logged(id string) string {
-	if orderOf(id) < 0 {
-		return "-"
+	if orderOf(id) >= 0 {
+		return id
 	}
-	return id
+	sum := sha256.Sum256([]byte(id))
+	return "x-" + hex.EncodeToString(sum[:8])
 }
 
 func (w *worker) settled(v *visit, err error) {
@@ -332,7 +336,7 @@ func (w *worker) effect(ctx context.Context, m *bus.Message) (err error) {
 	say(lineStart, "")
 	note := "failed"
 	defer func() { say(lineEnd, note) }()
-	planned := w.Plan.at(orderOf(v.order)) != ""
+	planned := w.Plan.At(orderOf(v.order)) != ""
 	if w.hook(P4, v.order) == Fail || planned && w.FailFirst && v.tries == 1 {
 		return errors.New("the first run fails")
 	}
@@ -381,7 +385,7 @@ func (w *worker) write(l Line) {
 // hook is called at a point of an order. It does what the trial answers, and
 // returns it.
 func (w *worker) hook(p Point, order string) Action {
-	if w.Plan.at(orderOf(order)) != p {
+	if w.Plan.At(orderOf(order)) != p {
 		return GoOn
 	}
 	return w.act(w.ask(p, order))

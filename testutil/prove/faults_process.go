@@ -1,0 +1,127 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/oncebus/once/testutil/nemesis"
+)
+
+// processes are trials without a fault, and those in which workers are killed,
+// stopped or told to end.
+func (s scale) processes() []experiment {
+	quiet := s.trial(noFault, "no fault", nil)
+	quiet.CopyEach = 10
+	all := []experiment{quiet.once().expecting(func(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
+		if r.Effects != r.Orders {
+			say("%d effects of %d orders", r.Effects, r.Orders)
+		}
+	})}
+	for _, p := range every {
+		all = append(all, s.kill(p))
+	}
+	for _, p := range points(p3, p4, p5, p7) {
+		all = append(all, s.stop(p))
+	}
+	end := s.trial("F16", "SIGTERM", do(nemesis.Term), every...).once().expecting(noKills)
+	deadline := s.trial("F16", "deadline", do(nemesis.Term), p4).expecting(noKills).with(func(t *nemesis.Trial) {
+		t.Worker.Drain, t.Worker.Slow = 100*time.Millisecond, 2*lease
+	})
+	deadline.Worker.Plan.Stride = max(2, s.orders/4)
+	deadline.Worker.Plan.Offset %= deadline.Worker.Plan.Stride
+	return append(all, end, deadline)
+}
+
+func noKills(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
+	if r.Kills > 0 {
+		say("%d workers had to be killed", r.Kills)
+	}
+	if r.Exits == 0 {
+		say("no worker ended")
+	}
+}
+
+func (s scale) kill(p nemesis.Point) experiment {
+	e := s.trial("F1", "kill "+string(p), do(nemesis.Kill), p)
+	if p >= p6 {
+		e = e.struckOnce(p)
+	}
+	return e.expecting(func(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
+		if r.Kills == 0 {
+			say("no worker was killed")
+		}
+		// A redelivery that finds the lease alive waits for its end and a quarter
+		// more, so that those who wait do not come together.
+		limit := lease + lease/4 + time.Second + slack
+		if longest := nemesis.Percentile(r.Takeovers, 1); longest > limit {
+			say("a takeover took %v, want at most lease + redelivery, %v", longest, limit)
+		}
+	})
+}
+
+func (s scale) stop(p nemesis.Point) experiment {
+	s.hits = min(s.hits, 12)
+	e := s.trial("F2", "stop "+string(p), do(nemesis.Stop), p).with(func(t *nemesis.Trial) {
+		t.Worker.Fenced = true
+		t.Orders = min(t.Orders, 6000) // each has a file in the sink
+		t.Worker.Plan.Stride = t.Orders / s.hits
+		t.Worker.Plan.Offset %= t.Worker.Plan.Stride
+		t.Workers = 4
+	})
+	if p != p5 { // there, the effect came before the stop
+		e = e.expecting(func(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
+			for _, h := range r.HitsAt(p) {
+				if n := r.AcceptedOf(h.Order); n != 1 {
+					say("the sink accepted %d writes of %s, want 1", n, h.Order)
+				}
+			}
+		})
+	}
+	return e.expecting(func(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
+		switch {
+		case p == p7:
+		case r.Expiries < r.Hits[p]:
+			say("%d takeovers of %d stopped workers", r.Expiries, r.Hits[p])
+		case (p == p4 || p == p5) && r.Workers.Dedupe.LostCommits < int64(r.Hits[p]):
+			say("%d stale commits were refused, want at least %d", r.Workers.Dedupe.LostCommits, r.Hits[p])
+		}
+	})
+}
+
+// handlers are trials in which the handler misbehaves.
+func (s scale) handlers() []experiment {
+	lives := func(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
+		if r.Exits > 0 {
+			say("%d workers ended", r.Exits)
+		}
+		if want := int64(r.Hits[p4] + r.Hits[p5]); r.Workers.Dedupe.Panicked != want {
+			say("%d panics were counted, want %d", r.Workers.Dedupe.Panicked, want)
+		}
+	}
+	slow := s.paced("F18", "slow commands, small pool", func(w *nemesis.World, _ nemesis.Hit) nemesis.Action {
+		w.Disturb(func(context.Context) error {
+			for range 5 {
+				if err := w.Store.Do("debug", "sleep", "0.1"); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		return nemesis.GoOn
+	}, p0, p4, p6).with(func(t *nemesis.Trial) {
+		t.Worker.PoolSize, t.Worker.Handlers = 2, 16
+		t.Worker.Slow = lease * 3 / 2
+		t.Worker.Plan.Early = true
+	}).once().expecting(func(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
+		if n := r.Workers.Dedupe.LeasesLost; n > 0 {
+			say("%d leases were lost", n)
+		}
+	})
+	return []experiment{
+		s.trial("F17", "panic", do(nemesis.Panic), p4, p5).expecting(lives).struckOnce(p4),
+		s.trial("F17", "Goexit", do(nemesis.Goexit), p4, p5).expecting(lives).struckOnce(p4),
+		slow,
+	}
+}

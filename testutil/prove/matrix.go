@@ -1,0 +1,64 @@
+//go:build linux
+
+package main
+
+import "github.com/oncebus/once/testutil/nemesis"
+
+const (
+	noFault  = "none"
+	controls = "controls"
+)
+
+// row is one fault and the points at which it must strike.
+type row struct {
+	fault  string
+	title  string
+	points []nemesis.Point
+	expect string
+	// missing is what of the row is not covered, and why; "" when all is.
+	missing string
+}
+
+var every = nemesis.AllPoints()
+
+func points(p ...nemesis.Point) []nemesis.Point { return p }
+
+const (
+	p0 = nemesis.P0
+	p1 = nemesis.P1
+	p2 = nemesis.P2
+	p3 = nemesis.P3
+	p4 = nemesis.P4
+	p5 = nemesis.P5
+	p6 = nemesis.P6
+	p7 = nemesis.P7
+	p8 = nemesis.P8
+)
+
+// matrix is what is to be shown.
+var matrix = []row{
+	{"F1", "consumer killed (SIGKILL)", every, "p0–p5: runs elsewhere within lease + redelivery; p6–p8: never runs again", ""},
+	{"F2", "consumer stopped for longer than its lease, then continued", points(p3, p4, p5, p7), "takeover with a higher fence; the stale commit is refused, the stale write too", ""},
+	{"F3", "store connection reset", points(p1, p2, p6), "no second run, no wait for one's own claim", ""},
+	{"F4", "one reply of the store lost", points(p2, p6, nemesis.AtExtend, nemesis.AtRelease), "no second run; SET NX loses messages here", ""},
+	{"F5", "store slower than the timeout; jitter", every, "every call returns at its deadline", ""},
+	{"F6", "store stopped, shorter and longer than the lease", points(p1, p4, p6), "short: nothing; long: handlers are cancelled, late commands do no harm", ""},
+	{"F7", "store killed and restarted: no persistence, everysec, always", points(p3, p4, p7), "none: second runs are counted; always: records survive", "a kill leaves the page cache, so everysec loses nothing here; a power cut would"},
+	{"F8", "failover to a replica that was cut off", points(p3, p7), "second runs are counted, no loss; with WaitReplicas claims are refused", "Sentinel: the failover is carried out by hand"},
+	{"F9", "consumer cut off from the store", every, "fails closed, the circuit opens and closes by itself", ""},
+	{"F10", "consumer cut off from the bus", points(p4, p7, p8), "one execution, later deliveries are answered done", ""},
+	{"F11", "clock of the store stepped by ± the lease, ± 1 h", points(p4, p7), "overlaps only around the step; no claim is stuck", "no part of the library reports a clock skew"},
+	{"F12", "store out of memory; evicting policies", points(p0, p6), "fails closed, finished work is recorded; evicting policies are refused at the start", ""},
+	{"F13", "scripts flushed; new master", points(p0, p4, p6), "unnoticed", "a new shard of a cluster"},
+	{"F14", "bus killed and restarted", points(p4, p7, p8), "no loss, one execution", ""},
+	{"F15", "Kafka rebalance storm", points(p4, p5, p7), "low-water commits only", "all of it: the adapter for Kafka does not exist yet"},
+	{"F16", "shutdown (SIGTERM) at every point, and with a deadline", every, "a clean end, no goroutine left", ""},
+	{"F17", "handler panics or leaves its goroutine", points(p4, p5), "released, counted, the process lives", ""},
+	{"F18", "two connections for sixteen handlers, slow commands", points(p0, p4, p6), "no lease is lost", ""},
+	{"F19", "permission or password revoked", points(p0, p4), "fails closed, no storm of retries", ""},
+	{"F20", "five copies of each message at four consumers", points(p0), "exactly one run each", ""},
+	{"F21", "foreign, corrupt or newer record, or no string", points(p0), "never taken for absent", ""},
+	{"F22", "oversized, empty and hostile ids, oversized results", points(p0, p5), "refused before the store, or kept without the result", "ids with CR or LF, which a NATS header cannot carry"},
+	{"F23", "a message older than the retention", points(p0), "runs again; settings that allow it are refused where the bus tells them", "the library cannot count it: it looks like a new message"},
+	{"F24", "two versions of the library at once", every, "no order is run by both", "a layout of keys that differs: the versions would not see each other, which is why the digest has a version"},
+}
