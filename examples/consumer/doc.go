@@ -29,7 +29,7 @@
 // The program ends when all that was published is settled: the consumer has
 // nothing left, and the ledger knows of every order. If nothing moves for a
 // minute it stops and reports what is lost. Ctrl-C lets the handlers that run
-// finish and reports what was published until then.
+// finish and reports what was published until then; a second one ends it at once.
 //
 // # Flags
 //
@@ -37,7 +37,7 @@
 //	-duplicates F   share of the orders that are published again (0.3; with -in 0)
 //	-fail F         share of the handler's runs that fail (0.05)
 //	-panic F        share of the handler's runs that panic (0.01)
-//	-slow F         share of the orders that take longer than the ack wait (0.001)
+//	-slow F         share of the orders that take longer than the ack wait (0.0005)
 //	-vanish F       share of the orders whose worker is gone before the ack (0.005)
 //	-workers N      how many handlers run at a time, in both processes (4)
 //	-in FILE        read orders from a file, or from the standard input with -
@@ -114,7 +114,7 @@
 //	unique     = handled + dead + unsettled + lost
 //	published  = unique + copies
 //	deliveries = charges + retried + duplicates + pending + given_up + other
-//	deliveries = published + retried + pending + vanished + expired
+//	deliveries = published + retried + pending + store_down + vanished + expired
 //
 // and charges = handled unless there are double_effects. With -off nothing is
 // answered as a duplicate, so duplicates and pending are 0. When a publisher's

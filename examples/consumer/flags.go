@@ -47,7 +47,7 @@ func parseFlags(args []string, stderr io.Writer) (*config, error) {
 	fs.Float64Var(&c.duplicates, "duplicates", 0.3, "`share` of the orders that are published again; with -in the default is 0, the lines bring their own")
 	fs.Float64Var(&c.fail, "fail", 0.05, "`share` of the handler's runs that fail")
 	fs.Float64Var(&c.panics, "panic", 0.01, "`share` of the handler's runs that panic")
-	fs.Float64Var(&c.slow, "slow", 0.001, "`share` of the orders whose handler runs for longer than the ack wait")
+	fs.Float64Var(&c.slow, "slow", 0.0005, "`share` of the orders whose handler runs for longer than the ack wait")
 	fs.Float64Var(&c.vanish, "vanish", 0.005, "`share` of the orders whose worker is gone, once, before the ack")
 	fs.IntVar(&c.workers, "workers", 4, "how many handlers run at a time, in two processes")
 	fs.StringVar(&c.in, "in", "", "`file` with one order a line, in JSON; - is the standard input")

@@ -101,7 +101,11 @@ func (j *job) work(ctx context.Context, orders source) error {
 	for _, p := range j.processes {
 		consumers.Go(func() {
 			if err := p.consume(consuming); err != nil {
-				stop(fmt.Errorf("process %d: %w", p.number, err))
+				err = fmt.Errorf("process %d: %w", p.number, err)
+				if ctx.Err() != nil { // too late to be why the job ended
+					j.console.say("consumer: %v", err)
+				}
+				stop(err)
 			}
 		})
 	}

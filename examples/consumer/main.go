@@ -45,8 +45,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 // setUp makes a stream of orders, a durable consumer on it, a stream for orders
-// that are given up, and two processes that charge orders. These share nothing
-// but the servers: what the one works on, the other learns from the store alone.
+// that are given up, and two processes that charge orders. Their Dedupers share
+// nothing but the store: what the one works on, the other learns from there.
 func (j *job) setUp(ctx context.Context) error {
 	js, _, err := j.servers.connect(ctx)
 	if err != nil {
@@ -89,12 +89,13 @@ type process struct {
 	deduper *dedupe.Deduper
 }
 
+// setUp puts a Deduper between the bus and the handler.
 func (p *process) setUp(ctx context.Context) error {
 	js, client, err := p.servers.connect(ctx)
 	if err != nil {
 		return err
 	}
-	consumer, err := js.Consumer(ctx, p.name, "billing")
+	consumer, err := js.Consumer(ctx, p.name, "billing") // what delivers
 	if err != nil {
 		return err
 	}
@@ -106,15 +107,15 @@ func (p *process) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	store, err := redisstore.New(ctx, client, &redisstore.Options{Logger: p.logger})
+	store, err := redisstore.New(ctx, client, &redisstore.Options{Logger: p.logger}) // what remembers
 	if err != nil {
 		return err
 	}
 	p.deduper, err = dedupe.New(store, &dedupe.Options{
 		Consumer:    "billing",
-		Namespace:   p.name, // of this run
-		Lease:       2 * time.Second,
-		Retention:   time.Hour,
+		Namespace:   p.name,          // of this run
+		Lease:       2 * time.Second, // after a crash, others wait so long
+		Retention:   time.Hour,       // longer than any publisher tries again
 		MaxAttempts: maxAttempts,
 		Backoff:     bus.Exponential(10*time.Millisecond, 200*time.Millisecond),
 		DeadLetter:  p.ledger.watch(deadLetters),

@@ -99,7 +99,7 @@ func proven(t *testing.T, o output) {
 	equal(t, "dead_letters", o.DeadLetters, o.Dead)
 	equal(t, "published", o.Published, int64(o.Unique)+o.Copies)
 	equal(t, "deliveries, by ending", o.Deliveries, o.Charges+o.Retried+o.Duplicates+o.Pending+o.GivenUp+o.Other)
-	equal(t, "deliveries, by cause", o.Deliveries, o.Published+o.Retried+o.Pending+o.Vanished+o.Expired)
+	equal(t, "deliveries, by cause", o.Deliveries, o.Published+o.Retried+o.Pending+o.StoreDown+o.Vanished+o.Expired)
 }
 
 // smooth is a run of n orders in which nothing happens.

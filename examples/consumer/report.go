@@ -83,7 +83,7 @@ func (j *job) sumUp(elapsed time.Duration, err error) *summary {
 		s.DeadLetters = int(info.State.Msgs)
 	}
 	if err == nil {
-		s.Expired = s.Deliveries - s.Published - s.Retried - s.Pending - s.Vanished
+		s.Expired = s.Deliveries - s.Published - s.Retried - s.Pending - s.StoreDown - s.Vanished
 	}
 	if err != nil && b.open > 0 && !errors.Is(err, errStalled) {
 		// The run ended early: what the bus still holds is not lost.
@@ -134,18 +134,21 @@ func (s *summary) table(w io.Writer, j *job) {
 
 	fmt.Fprintf(w, "\nDeliveries\n")
 	row(s.Deliveries, "in all")
-	row(s.Charges, "ran the handler, which charged the order")
-	row(s.Retried, "ran the handler, which failed (%s panics): given back, to come again", thousands(s.Panics))
-	row(s.Duplicates, "were of an order that was done: acknowledged, not run")
-	row(s.Pending, "were of an order at work elsewhere, or to be tried later: to come again")
+	row(s.Charges, "charged the order")
+	row(s.Retried, "failed before the charge (%s panics): given back", thousands(s.Panics))
+	row(s.Duplicates, "found the order done: acknowledged, not run")
+	row(s.Pending, "found the order at work elsewhere, or not due yet: put off")
 	if s.GivenUp > 0 {
-		row(s.GivenUp, "ran the handler for the last time, or were of an order that was given up")
+		row(s.GivenUp, "failed for the last time, or found the order given up: rejected")
 	}
 	if s.Other != 0 {
-		row(s.Other, "ended otherwise (claim store down, lease lost, interrupted)")
+		row(s.Other, "ended otherwise (%s found the claim store down)", thousands(s.StoreDown))
 	}
-	row(s.Vanished, "came because a worker had vanished before the ack")
-	row(s.Expired, "came because an ack wait passed otherwise; %s handlers ran longer than that", thousands(s.Slow))
+
+	fmt.Fprintf(w, "\nRedeliveries\n")
+	row(s.Retried+s.Pending+s.StoreDown, "because the last delivery was given back or put off")
+	row(s.Vanished, "because the worker vanished before the ack")
+	row(s.Expired, "because the ack wait passed; %s handlers ran longer and were kept alive", thousands(s.Slow))
 
 	fmt.Fprintf(w, "\nOrders\n")
 	row(int64(s.Unique), "in all")
