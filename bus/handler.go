@@ -26,7 +26,8 @@ var ErrGoexit = errors.New("bus: handler left its goroutine (runtime.Goexit)")
 // each message.
 var ErrBatchResult = errors.New("bus: batch handler returned a wrong number of errors")
 
-// PanicError is how a handler failed that panicked.
+// PanicError is how a handler failed that panicked. It does not unwrap to the
+// value: a panic asks for a retry, whatever it was thrown with.
 type PanicError struct {
 	// Value is what the handler panicked with.
 	Value any
@@ -36,12 +37,6 @@ type PanicError struct {
 
 // Error returns the value without the stack.
 func (e *PanicError) Error() string { return fmt.Sprintf("bus: handler panicked: %v", e.Value) }
-
-// Unwrap returns the value if it is an error.
-func (e *PanicError) Unwrap() error {
-	err, _ := e.Value.(error)
-	return err
-}
 
 // Guard calls run and then, exactly once, end with run's error. A panic of run
 // ends as *PanicError and goes no further; a runtime.Goexit ends as ErrGoexit

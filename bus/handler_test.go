@@ -44,13 +44,13 @@ func TestGuardEndsOnceWhateverHappens(t *testing.T) {
 	}
 }
 
-func TestPanicErrorNamesTheValue(t *testing.T) {
-	err := &bus.PanicError{Value: errTest, Stack: []byte("stack")}
-	if got := err.Error(); !strings.Contains(got, errTest.Error()) || strings.Contains(got, "stack") {
-		t.Errorf("%q", got)
+func TestPanicIsARetryWhateverItWasThrownWith(t *testing.T) {
+	err := &bus.PanicError{Value: bus.Reject(errTest), Stack: []byte("stack")}
+	if !strings.Contains(err.Error(), errTest.Error()) {
+		t.Errorf("%q does not name the value", err)
 	}
-	if (&bus.PanicError{Value: "text"}).Unwrap() != nil {
-		t.Error("a value that is no error was unwrapped")
+	if a := bus.SettlementOf(err).Action; a != bus.ActionRetry {
+		t.Errorf("settled as %v, want a retry", a)
 	}
 }
 
