@@ -24,7 +24,10 @@ func TestGuardEndsOnceWhateverHappens(t *testing.T) {
 			var p *bus.PanicError
 			return errors.As(err, &p) && p.Value == "boom" && strings.Contains(string(p.Stack), "handler_test.go")
 		}},
-		{"panic with an error", func() error { panic(errTest) }, func(err error) bool { return errors.Is(err, errTest) }},
+		{"panic with an error", func() error { panic(errTest) }, func(err error) bool {
+			var p *bus.PanicError
+			return errors.As(err, &p) && p.Value == errTest
+		}},
 		{"panic with nil", func() error { panic(nil) }, func(err error) bool { return err != nil && !errors.Is(err, bus.ErrGoexit) }},
 		{"goexit", func() error { runtime.Goexit(); return nil }, func(err error) bool { return errors.Is(err, bus.ErrGoexit) }},
 		{"goexit in a deferred call", func() error { defer runtime.Goexit(); return nil }, func(err error) bool { return errors.Is(err, bus.ErrGoexit) }},
@@ -89,8 +92,8 @@ func TestServeBatch(t *testing.T) {
 			want: []bus.Action{bus.ActionRetry, bus.ActionRetry, bus.ActionRetry}, cause: bus.ErrBatchResult},
 		{name: "too many", h: func(context.Context, []*bus.Message) []error { return make([]error, 4) },
 			want: []bus.Action{bus.ActionRetry, bus.ActionRetry, bus.ActionRetry}, cause: bus.ErrBatchResult},
-		{name: "panic", h: func(context.Context, []*bus.Message) []error { panic(errTest) },
-			want: []bus.Action{bus.ActionRetry, bus.ActionRetry, bus.ActionRetry}, cause: errTest},
+		{name: "panic", h: func(context.Context, []*bus.Message) []error { panic(bus.Reject(errTest)) },
+			want: []bus.Action{bus.ActionRetry, bus.ActionRetry, bus.ActionRetry}},
 	} {
 		var indexes []int
 		var got []bus.Action

@@ -196,7 +196,7 @@ func (b *batch) run(ctx context.Context) {
 	bus.Guard(func() error {
 		errs = b.handler(bctx, msgs)
 		if len(errs) != len(msgs) {
-			return fmt.Errorf("dedupe: the batch handler of consumer %q returned %d errors for %d messages", b.d.opts.Consumer, len(errs), len(msgs))
+			return fmt.Errorf("%w: %d for %d messages", bus.ErrBatchResult, len(errs), len(msgs))
 		}
 		return nil
 	}, func(err error) {
