@@ -24,6 +24,30 @@ func BenchmarkContract(b *testing.B) {
 	})
 }
 
+// BenchmarkDeadlines measures what it costs to return in time on a client that
+// does not heed deadlines.
+func BenchmarkDeadlines(b *testing.B) {
+	s := redistest.Start(b)
+	for _, heeded := range []bool{true, false} {
+		o := s.Options()
+		o.ContextTimeoutEnabled = heeded
+		client := redis.NewClient(o)
+		b.Cleanup(func() { _ = client.Close() })
+		store := newStore(b, client, &redisstore.Options{Prefix: fresh(s.Prefix)})
+		b.Run(fmt.Sprintf("heeded=%v", heeded), func(b *testing.B) {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+			defer cancel()
+			key, req := message(messages.Add(1))
+			b.ReportAllocs()
+			for b.Loop() {
+				if v, err := store.TryClaim(ctx, key, req); err != nil || v.Outcome != claim.Claimed {
+					b.Fatal(v.Outcome, err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkMessages measures messages, one claim and one completion each, side by
 // side with two plain SETs a message, which is the least that any store of this
 // kind can do. Compare the two inside one run only.

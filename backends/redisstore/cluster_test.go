@@ -183,7 +183,21 @@ func TestCluster(t *testing.T) {
 		store := newStore(t, client, &redisstore.Options{Prefix: fresh("once:")})
 		key, req := newKey(t), newRequest()
 		g := claimed(t, store, key, req)
-		moveSlot(t, c, client, nameOf(prefixOf(t, client, key), key))
+		prefix := prefixOf(t, client, key)
+		waiting := newStore(t, client, &redisstore.Options{Prefix: prefix, WaitReplicas: 1, WaitTimeout: time.Millisecond})
+		moveSlot(t, c, client, nameOf(prefix, key))
+		// A store that waits for replicas goes to the node itself, and says once
+		// or twice that the slot is elsewhere.
+		err := waiting.Extend(t.Context(), key, g, time.Minute)
+		for moved := 0; errors.Is(err, claim.ErrUnavailable); moved++ {
+			if moved > 1000 {
+				t.Fatalf("the client does not learn that the slot moved: %v", err)
+			}
+			err = waiting.Extend(t.Context(), key, g, time.Minute)
+		}
+		if err != nil {
+			t.Fatalf("after the move, waiting for replicas: %v", err)
+		}
 		if err := store.Extend(t.Context(), key, g, time.Minute); err != nil {
 			t.Fatalf("after the move: %v", err)
 		}

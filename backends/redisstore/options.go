@@ -37,7 +37,7 @@ type Options struct {
 	WaitTimeout time.Duration
 
 	// MaxBatch is how many operations one script call carries at most, from 1 to
-	// 1,000. The server does nothing else while a call runs: about 2 µs for each.
+	// 1,000. The server does nothing else while a call runs: about 5 µs for each.
 	// Defaults to 256.
 	MaxBatch int
 

@@ -70,10 +70,14 @@ if time.err then return redis.error_reply('NOPERM TIME: ' .. time.err) end
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local NOW = format('%16d', now)
 
+-- What the operation before had asked for: in a batch mostly the same as this.
+local terms, term, granted, life, px
+
 -- The one write of an operation. Redis counts lives in milliseconds; up, so that
 -- no record ends early.
-local function put(key, record, life, answer)
-  local reply = command('SET', key, record, 'PX', format('%d', ceil(life / 1000)))
+local function put(key, record, micros, answer)
+  if micros ~= life then life, px = micros, format('%d', ceil(micros / 1000)) end
+  local reply = command('SET', key, record, 'PX', px)
   if reply.err then return nil, reply end
   return answer
 end
@@ -109,10 +113,10 @@ local function apply(key, op)
     local wanted, fence, attempt = sub(op, 66, 81), 0, 0
     if wanted ~= fingerprint and wanted ~= NONE and fingerprint ~= NONE then return 'M' end
     if state == 'F' or state == 'D' then
-      local life = command('PTTL', key)
-      if type(life) == 'table' then return nil, life end
-      if life < 0 then return 'B' end -- ours have an end
-      local remaining = format('%16d', max(1, life * 1000))
+      local left = command('PTTL', key)
+      if type(left) == 'table' then return nil, left end
+      if left < 0 then return 'B' end -- ours have an end
+      local remaining = format('%16d', max(1, left * 1000))
       if state == 'F' then return 'F' .. remaining .. format('%16s', record) end
       return 'D' .. remaining .. sub(record, 2, 17) .. sub(record, 34, 34)
         .. format('%16d', #record - 34) .. sub(record, 35)
@@ -140,16 +144,20 @@ local function apply(key, op)
           tonumber(sub(op, 50, 65)), 'X' .. sub(record, 50, 65) .. reason)
       end
     end
-    local ttl, granted = tonumber(sub(op, 18, 33)), NOW
-    if fence >= now then granted = format('%16d', fence + 1) end
-    granted = granted .. format('%16d%16d', now + ttl, attempt + 1)
+    -- Fence, deadline and attempt.
+    if state ~= '' or terms ~= sub(op, 18, 65) then
+      local ttl = tonumber(sub(op, 18, 33))
+      terms, term, granted = state == '' and sub(op, 18, 65), ttl + tonumber(sub(op, 50, 65)), NOW
+      if fence >= now then granted = format('%16d', fence + 1) end
+      granted = granted .. format('%16d%16d', now + ttl, attempt + 1)
+    end
     -- Retention, fingerprint and id as they came, unless the record alone has a
     -- fingerprint.
     local rest = sub(op, 50)
     if wanted ~= fingerprint and wanted == NONE then
       rest = sub(op, 50, 65) .. fingerprint .. sub(op, 82)
     end
-    return put(key, 'P' .. sub(op, 2, 17) .. granted .. rest, ttl + tonumber(sub(op, 50, 65)),
+    return put(key, 'P' .. sub(op, 2, 17) .. granted .. rest, term,
       (state == 'P' and 'T' or 'C') .. granted)
   end
 
@@ -218,15 +226,15 @@ local function apply(key, op)
 
   if kind == 'V' then
     if state == '' or state == 'P' and now < deadline or fence ~= sub(op, 18, 33) then return 'L' end
-    local life = deadline + retention - now
+    local left = deadline + retention - now
     if state ~= 'P' and state ~= 'R' then
-      life = command('PTTL', key)
-      if type(life) == 'table' then return nil, life end
-      if life < 0 then return 'B' end
-      life = max(1, life * 1000)
+      left = command('PTTL', key)
+      if type(left) == 'table' then return nil, left end
+      if left < 0 then return 'B' end
+      left = max(1, left * 1000)
     end
-    return put(key, 'R' .. NONE .. fence .. NOW .. format('%16d%16d', 0, life) .. fingerprint .. sub(op, 34),
-      life, 'O')
+    return put(key, 'R' .. NONE .. fence .. NOW .. format('%16d%16d', 0, left) .. fingerprint .. sub(op, 34),
+      left, 'O')
   end
 
   return 'B'

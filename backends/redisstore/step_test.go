@@ -20,7 +20,7 @@ import (
 // here is carried out by both, and so must every answer and every record agree.
 func TestStateAgainstStep(t *testing.T) {
 	d := newDuel(t)
-	for round := range 60 {
+	for round := range 40 {
 		if err := d.fight(randomScript(round)); err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}

@@ -16,7 +16,8 @@ import (
 // replication stream. That a command wrote nothing does not matter, so a claim
 // that is repeated waits for the grant that it repeats.
 func (s *Store) execAndWait(ctx context.Context, f *flight) error {
-	if _, ok := s.client.(*redis.ClusterClient); !ok {
+	cluster, ok := s.client.(*redis.ClusterClient)
+	if !ok {
 		return s.sendAndWait(ctx, s.client, f.calls)
 	}
 	// WAIT has no key for the cluster client to route it by.
@@ -25,7 +26,7 @@ func (s *Store) execAndWait(ctx context.Context, f *flight) error {
 		if c.landed {
 			continue
 		}
-		node, err := s.client.(*redis.ClusterClient).MasterForKey(ctx, c.key)
+		node, err := cluster.MasterForKey(ctx, c.key)
 		if err != nil {
 			c.cmd.SetErr(err)
 			continue
@@ -37,6 +38,13 @@ func (s *Store) execAndWait(ctx context.Context, f *flight) error {
 		wg.Go(func() { _ = s.sendAndWait(ctx, node, calls) })
 	}
 	wg.Wait()
+	for _, c := range f.calls {
+		// Nobody else tells the cluster client that a slot is elsewhere now.
+		if err := c.cmd.Err(); err != nil && !lacksScript(err) {
+			cluster.ReloadState(ctx)
+			break
+		}
+	}
 	return errNoAnswer
 }
 
