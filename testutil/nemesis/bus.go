@@ -73,7 +73,7 @@ func (b *Bus) Restart() error {
 		return err
 	}
 	b.proc = proc
-	return await(proc.context(), startLimit, "the bus", func() bool {
+	err = await(proc.context(), startLimit, "the bus", func() bool {
 		nc, err := nats.Connect(b.URL(), nats.NoReconnect())
 		if err != nil {
 			return false
@@ -86,6 +86,10 @@ func (b *Bus) Restart() error {
 		_, err = js.AccountInfo()
 		return err == nil
 	})
+	if err != nil {
+		proc.Kill()
+	}
+	return err
 }
 
 // busMain is the process.

@@ -3,15 +3,24 @@
 package nemesis
 
 import (
+	_ "embed" // for the library
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 )
 
 // ErrNoClock is returned where a server's clock cannot be stepped.
-var ErrNoClock = errors.New("nemesis: no libfaketime: install libfaketime")
+var ErrNoClock = errors.New("nemesis: no C compiler for the library that steps a clock: install gcc")
+
+// clockSource is a library for LD_PRELOAD. libfaketime would do the same and
+// does not start with Redis, whose allocator reads the time before it is ready.
+//
+//go:embed preload/clock.c
+var clockSource []byte
 
 // Clock is the clock of a server, which can be stepped while it runs. The nil
 // Clock is the machine's.
@@ -20,35 +29,40 @@ type Clock struct {
 	offset        time.Duration
 }
 
-// NewClock returns a clock that shows the machine's time until it is stepped.
+// NewClock returns a clock that shows the machine's time until it is stepped. It
+// keeps its files in dir.
 func NewClock(dir string) (*Clock, error) {
-	found, _ := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1")
-	if len(found) == 0 {
+	compiler, err := exec.LookPath("cc")
+	if err != nil {
 		return nil, ErrNoClock
 	}
-	c := &Clock{library: found[0], file: filepath.Join(dir, "clock")}
-	return c, c.write()
+	source := filepath.Join(dir, "clock.c")
+	c := &Clock{library: filepath.Join(dir, "clock.so"), file: filepath.Join(dir, "clock")}
+	if err := os.WriteFile(source, clockSource, 0o600); err != nil {
+		return nil, fmt.Errorf("nemesis: clock: %w", err)
+	}
+	if out, err := exec.Command(compiler, "-shared", "-fPIC", "-O2", "-o", c.library, source).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("nemesis: clock: %w: %s", err, out)
+	}
+	return c, c.Step(0)
 }
 
 // Step moves the clock by d.
 func (c *Clock) Step(d time.Duration) error {
 	c.offset += d
-	return c.write()
-}
-
-func (c *Clock) write() error {
-	next := c.file + ".next" // the server reads the file at every call
-	if err := os.WriteFile(next, fmt.Appendf(nil, "%+f\n", c.offset.Seconds()), 0o600); err != nil {
-		return fmt.Errorf("nemesis: %w", err)
+	// The server has the file in its memory: it must stay the same file.
+	file, err := os.OpenFile(c.file, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("nemesis: clock: %w", err)
 	}
-	return os.Rename(next, c.file)
+	_, err = file.Write(binary.NativeEndian.AppendUint64(nil, uint64(c.offset)))
+	return errors.Join(err, file.Close())
 }
 
-// env is what makes a server use the clock. Its monotonic clock stays true, as
-// it does when the time of a machine is set.
+// env is what makes a server use the clock.
 func (c *Clock) env() []string {
 	if c == nil {
 		return nil
 	}
-	return []string{"LD_PRELOAD=" + c.library, "FAKETIME_TIMESTAMP_FILE=" + c.file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"}
+	return []string{"LD_PRELOAD=" + c.library, "NEMESIS_CLOCK=" + c.file}
 }

@@ -20,5 +20,5 @@
 // killed by the kernel when the thread that started it dies, which lives as long
 // as the program.
 //
-// It needs Linux and redis-server on PATH, and for stepped clocks libfaketime.
+// It needs Linux and redis-server on PATH, and for stepped clocks a C compiler.
 package nemesis

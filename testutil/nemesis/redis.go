@@ -56,6 +56,11 @@ func StartRedis(dir string, clock *Clock, args ...string) (*Redis, error) {
 		if err = r.start(); err == nil {
 			return r, nil
 		}
+		_ = r.admin.Close()
+		r.admin = nil // it was for that address
+		if errors.Is(err, errDeadline) {
+			break
+		}
 	}
 	return nil, err
 }
@@ -90,8 +95,11 @@ func (r *Redis) start() error {
 		log, _ := os.ReadFile(filepath.Join(r.dir, "log"))
 		return fmt.Errorf("nemesis: redis-server did not start: %s", log)
 	default:
-		return err
 	}
+	if err != nil {
+		proc.Kill()
+	}
+	return err
 }
 
 // Pid returns the process id of the server.

@@ -134,6 +134,7 @@ type span struct {
 // the library did wrong is in Result.Failures.
 func Run(ctx context.Context, t Trial) (*Result, error) {
 	t.fill()
+	redis.SetLogger(quiet{}) // servers are out of reach on purpose
 	dir, err := os.MkdirTemp("", "once-nemesis-")
 	if err != nil {
 		return nil, fmt.Errorf("nemesis: %w", err)
