@@ -160,7 +160,10 @@ func (r *Redis) StartReplica(dir, addr string) (*Redis, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = await(context.Background(), startLimit, "the replica", func() bool { return r.Info("replication", "state=online,offset=") > 0 })
+	err = await(context.Background(), startLimit, "the replica", func() bool {
+		// Something must be replicated to be confirmed; the next ping is ten seconds away.
+		return r.Do("publish", "nemesis", "") == nil && r.Info("replication", "state=online,offset=") > 0
+	})
 	if err != nil {
 		replica.Close()
 		return nil, err

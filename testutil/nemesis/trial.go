@@ -15,7 +15,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/oncebus/once/backends/redisstore"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -327,14 +326,12 @@ func (w *World) jetStream() (jetstream.JetStream, func(), error) {
 	return js, nc.Close, nil
 }
 
-// records opens the store as an operator does.
-func (w *World) records(ctx context.Context) (*redisstore.Store, redis.UniversalClient, error) {
-	var client redis.UniversalClient = redis.NewClient(&redis.Options{Addr: w.Store.Addr, ContextTimeoutEnabled: true})
+// operator returns a client of the store that is no worker's.
+func (w *World) operator() redis.UniversalClient {
 	if w.Nodes != nil {
-		client = redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{w.Store.Addr}, ContextTimeoutEnabled: true})
+		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{w.Store.Addr}, ContextTimeoutEnabled: true})
 	}
-	store, err := redisstore.New(ctx, client, &redisstore.Options{Prefix: w.Trial.Worker.Prefix})
-	return store, client, err
+	return redis.NewClient(&redis.Options{Addr: w.Store.Addr, ContextTimeoutEnabled: true})
 }
 
 // hit is asked by a worker what an order at a point does.
@@ -358,22 +355,23 @@ func (w *World) hit(h Hit) Action {
 	return a
 }
 
-// continueLater lets a worker that stops itself go on after more than its lease.
+// continueLater lets a worker that stops itself go on after so many leases that
+// others have had the message.
 func (w *World) continueLater(pid int) {
-	w.after.Go(func() {
-		err := await(w.ctx, startLimit, "a worker to stop", func() bool { return stopped(pid) })
+	w.Disturb(func(ctx context.Context) error {
+		err := await(ctx, startLimit, "a worker to stop", func() bool { return stopped(pid) })
 		from := time.Now().UnixNano()
-		pause(w.ctx, w.Trial.Worker.Lease*5/2)
+		pause(ctx, w.Trial.Worker.Lease*9/2) // between two redeliveries
 		s := w.slotOf(pid)
 		if s == nil || err != nil {
-			w.trouble(errors.Join(err, fmt.Errorf("nemesis: worker %d was stopped and is gone", pid)))
-			return
+			return errors.Join(err, errors.New("nemesis: a worker that was stopped is gone"))
 		}
 		w.mu.Lock()
 		w.stops = append(w.stops, span{pid, from, time.Now().UnixNano()})
 		proc := s.proc
 		w.mu.Unlock()
 		proc.Signal(contSignal)
+		return nil
 	})
 }
 

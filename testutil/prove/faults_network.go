@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/oncebus/once/testutil/nemesis"
@@ -70,10 +71,12 @@ func (s scale) networks() []experiment {
 func (s scale) clocks() (all []experiment) {
 	for _, p := range points(p4, p7) {
 		for _, d := range []time.Duration{lease, -lease, time.Hour, -time.Hour} {
-			all = append(all, s.paced("F11", d.String()+" "+string(p), func(w *nemesis.World, _ nemesis.Hit) nemesis.Action {
+			all = append(all, s.paced("F11", d.String()+" "+string(p), func(w *nemesis.World, h nemesis.Hit) nemesis.Action {
 				err := w.Clock.Step(d)
 				w.Stepped()
 				w.Disturb(func(context.Context) error {
+					// A copy finds the claim at its age by the new clock.
+					err = errors.Join(err, w.Publish(h.Order))
 					w.Pass(lease)
 					w.Stepped() // what it may excuse ends
 					return err

