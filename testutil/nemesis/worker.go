@@ -401,7 +401,11 @@ func (w *worker) act(a Action) Action {
 		_ = syscall.Kill(self, syscall.SIGKILL)
 		select {} // on its way out of the system call the thread dies
 	case Stop:
-		_ = syscall.Kill(self, syscall.SIGSTOP)
+		// To this thread: one sent to the process may be taken by another thread,
+		// and this one would run on until that is scheduled.
+		runtime.LockOSThread()
+		_ = syscall.Tgkill(self, syscall.Gettid(), syscall.SIGSTOP)
+		runtime.UnlockOSThread()
 	case Term:
 		_ = syscall.Kill(self, syscall.SIGTERM)
 	case Panic:

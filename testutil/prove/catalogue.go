@@ -27,7 +27,7 @@ func catalogue(s *settings) []experiment {
 	n := len(trials(scale{orders: 1000, hits: 1, few: 1}))
 	c := scale{orders: max(500, s.messages/n), hits: 6, few: 1, seed: s.seed}
 	if !s.short {
-		c.hits, c.few = 40, 4
+		c.hits, c.few = 40, 3
 	}
 	return trials(c)
 }

@@ -76,7 +76,7 @@ func (s scale) stop(p nemesis.Point) experiment {
 			}
 			// An owner whose lease is over may still write before its successor does:
 			// a sink that checks fences takes both, in that order.
-			if single < (r.Hits[p]+1)/2 {
+			if single < mostOf(r.Hits[p]) {
 				say("the sink accepted one write of %d of %d orders", single, r.Hits[p])
 			}
 		})
@@ -84,15 +84,18 @@ func (s scale) stop(p nemesis.Point) experiment {
 	return e.expecting(func(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
 		// Not every stopped worker is superseded: the bus goes on sending to it for a
 		// while, and what nobody took it may commit late.
-		switch half := (r.Hits[p] + 1) / 2; {
+		switch most := mostOf(r.Hits[p]); {
 		case p == p7:
-		case r.Expiries < half:
+		case r.Expiries < most:
 			say("%d takeovers of %d stopped workers", r.Expiries, r.Hits[p])
-		case (p == p4 || p == p5) && r.Workers.Dedupe.LostCommits < int64(half):
-			say("%d stale commits were refused, want at least %d", r.Workers.Dedupe.LostCommits, half)
+		case (p == p4 || p == p5) && r.Workers.Dedupe.LostCommits < int64(most):
+			say("%d stale commits were refused, want at least %d", r.Workers.Dedupe.LostCommits, most)
 		}
 	})
 }
+
+// mostOf returns three quarters of n.
+func mostOf(n int) int { return n - n/4 }
 
 // handlers are trials in which the handler misbehaves.
 func (s scale) handlers() []experiment {
