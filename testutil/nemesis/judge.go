@@ -6,17 +6,11 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
-
-	"github.com/redis/go-redis/v9"
-
-	"github.com/oncebus/once/backends/redisstore"
-	"github.com/oncebus/once/claim"
 )
 
 // Why a handler ran again, or beside another. RELIABILITY calls a second
@@ -323,104 +317,6 @@ func (w *World) judgeLosses(r *Result, dead map[string]bool, left int) {
 			r.fail("I6: %s is lost: no effect, no dead letter, gone from the bus", id)
 		}
 	}
-}
-
-// judgeRecords compares what was acked with what the store remembers (I5), looks
-// for records without an end (I7), and compares the sink's rows with the fences
-// of the finished claims (I10).
-func (w *World) judgeRecords(ctx context.Context, r *Result) error {
-	client := w.operator()
-	defer func() { _ = client.Close() }()
-	store, err := redisstore.New(ctx, client, &redisstore.Options{Prefix: w.Trial.Worker.Prefix})
-	if err != nil {
-		return err
-	}
-	entries := map[claim.Digest]claim.Entry{}
-	for cursor := ""; ; {
-		page, next, err := store.List(ctx, claim.Filter{}, cursor, 1000)
-		if err != nil && !errors.Is(err, claim.ErrCorrupt) {
-			return err
-		}
-		for _, e := range page {
-			entries[e.Digest] = e
-		}
-		if cursor = next; next == "" {
-			break
-		}
-	}
-	if err := w.judgeEnds(ctx, r, client); err != nil {
-		return err
-	}
-	if w.Trial.Unpersisted {
-		return nil
-	}
-	r.checked("I5")
-	for n := range r.Orders {
-		id := OrderID(n)
-		key, err := claim.NewKey("", consumerName, claim.MessageID(id))
-		if err != nil {
-			return err
-		}
-		entry := entries[key.Digest()]
-		if entry.State != claim.StateDone && entry.State != claim.StateDead {
-			r.fail("I5: %s is gone from the bus and its record is %v", id, entry.State)
-		}
-		if w.Trial.Worker.Fenced {
-			if err := w.judgeRow(r, id, entry.Fence); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// judgeRow checks that the sink's row is that of the claim which finished.
-func (w *World) judgeRow(r *Result, order string, fence uint64) error {
-	r.checked("I10")
-	accepted, refused, err := NewSink(filepath.Join(w.Dir, "sink")).history(order)
-	if err != nil {
-		return err
-	}
-	r.rows[order] = len(accepted)
-	r.Accepted += len(accepted)
-	r.Refused += refused
-	if len(accepted) == 0 || accepted[len(accepted)-1] != fence {
-		r.fail("I10: %s: the sink accepted the fences %d, the claim was finished with %d", order, accepted, fence)
-	}
-	return nil
-}
-
-// judgeEnds checks that every record has an end.
-func (w *World) judgeEnds(ctx context.Context, r *Result, client redis.UniversalClient) error {
-	r.checked("I7")
-	check := func(ctx context.Context, node *redis.Client) error {
-		for cursor := uint64(0); ; {
-			names, next, err := node.Scan(ctx, cursor, w.Trial.Worker.Prefix+"*", 1000).Result()
-			if err != nil {
-				return err
-			}
-			pipe := node.Pipeline()
-			lives := make([]*redis.DurationCmd, len(names))
-			for i, name := range names {
-				lives[i] = pipe.PTTL(ctx, name)
-			}
-			if _, err := pipe.Exec(ctx); err != nil && len(names) > 0 {
-				return err
-			}
-			for i, life := range lives {
-				if life.Val() == -1 {
-					r.fail("I7: the key %q has no end", names[i])
-				}
-			}
-			if cursor = next; next == 0 {
-				return nil
-			}
-		}
-	}
-	if cluster, ok := client.(*redis.ClusterClient); ok {
-		return cluster.ForEachMaster(ctx, check)
-	}
-	return check(ctx, client.(*redis.Client))
 }
 
 // sumReports adds up what the workers say.

@@ -62,6 +62,9 @@ func (l *Ledger) Write(e Line) error {
 	return nil
 }
 
+// Close closes the file.
+func (l *Ledger) Close() error { return l.file.Close() }
+
 func orDash(s string) string {
 	if s == "" {
 		return "-"

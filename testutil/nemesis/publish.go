@@ -34,7 +34,9 @@ func (w *World) publishAll(ctx context.Context) (p published, err error) {
 	if _, err = w.drainWith(ctx, js, 0); err != nil {
 		return p, err
 	}
-	w.after.Wait()
+	if err = w.calm(); err != nil {
+		return p, err
+	}
 	return p, w.publish(ctx, js, &p, tailOrders)
 }
 
@@ -95,13 +97,18 @@ func (w *World) keepPace(ctx context.Context, order, held int, flush func() erro
 		if err := flush(); err != nil {
 			return err
 		}
-		return await(ctx, w.Trial.Limit, "the repair", func() bool { return !w.isDisturbed() })
+		return w.calm()
 	}
 	if held >= trickle {
 		pause(ctx, trickleEvery)
 		return flush()
 	}
 	return nil
+}
+
+// calm waits until all that was disturbed is repaired.
+func (w *World) calm() error {
+	return await(context.Background(), w.Trial.Limit, "the repair", func() bool { return !w.isDisturbed() })
 }
 
 func (w *World) isDisturbed() bool {

@@ -1,0 +1,277 @@
+//go:build linux
+
+package nemesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/redis/go-redis/v9"
+)
+
+// World is what a trial runs in.
+type World struct {
+	Trial *Trial
+	Dir   string
+	Bus   *Bus
+	Store *Redis   // the only server, or the primary
+	Nodes []*Redis // of a cluster
+	// Standby is the replica, which reaches the primary by ReplicaLink.
+	Standby     *Redis
+	ReplicaLink *Link
+	Clock       *Clock
+	Slots       []*Slot
+
+	ctx     context.Context
+	control *control
+	hitting sync.Mutex
+	after   sync.WaitGroup // what is repaired in the background
+
+	mu        sync.Mutex // guards the following
+	disturbed int
+	owned     []*Redis // to be closed
+	hits      []Hit
+	exits     []exit
+	stops     []span
+	losses    []int64 // when the store may have lost records
+	steps     []int64
+	troubles  []error
+}
+
+type exit struct {
+	pid    int
+	at     int64
+	killed bool
+}
+
+type span struct {
+	pid      int
+	from, to int64
+}
+
+func (w *World) setUp(ctx context.Context) (err error) {
+	t := w.Trial
+	if w.Bus, err = StartBus(filepath.Join(w.Dir, "bus")); err != nil {
+		return err
+	}
+	if err = w.startStore(); err != nil {
+		return err
+	}
+	if w.control, err = startControl(filepath.Join(w.Dir, "control"), w.hit); err != nil {
+		return err
+	}
+	js, done, err := w.jetStream()
+	if err != nil {
+		return err
+	}
+	defer done()
+	if _, err = js.CreateStream(ctx, jetstream.StreamConfig{
+		Name: streamName, Subjects: []string{"orders"}, Retention: jetstream.WorkQueuePolicy,
+	}); err != nil {
+		return err
+	}
+	if _, err = js.CreateConsumer(ctx, streamName, jetstream.ConsumerConfig{
+		Durable: consumerName, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: -1, MaxAckPending: 10_000,
+	}); err != nil {
+		return err
+	}
+	if _, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: "DEAD", Subjects: []string{"dead"}}); err != nil {
+		return err
+	}
+	if t.Before != nil {
+		if err = t.Before(w); err != nil {
+			return err
+		}
+	}
+	for n := range t.Workers {
+		if err = w.addSlot(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *World) startStore() (err error) {
+	t := w.Trial
+	dir := filepath.Join(w.Dir, "store")
+	if t.Nodes > 0 {
+		if w.Nodes, err = StartCluster(dir, t.Nodes); err == nil {
+			w.Store, w.owned = w.Nodes[0], w.Nodes
+		}
+		return err
+	}
+	if t.Clock {
+		if w.Clock, err = NewClock(w.Dir); err != nil {
+			return err
+		}
+	}
+	args := t.StoreArgs
+	if t.Replica {
+		args = append([]string{"--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0"}, args...)
+	}
+	if w.Store, err = StartRedis(dir, w.Clock, args...); err != nil {
+		return err
+	}
+	w.owned = append(w.owned, w.Store)
+	if !t.Replica {
+		return nil
+	}
+	if w.ReplicaLink, err = NewLink(w.Store.Addr); err != nil {
+		return err
+	}
+	if w.Standby, err = w.Store.StartReplica(filepath.Join(w.Dir, "standby"), w.ReplicaLink.Addr()); err != nil {
+		return err
+	}
+	w.owned = append(w.owned, w.Standby)
+	return nil
+}
+
+// FailOver kills the primary, makes the replica the store, and leads the workers
+// to it. What the primary had not sent is lost.
+func (w *World) FailOver() error {
+	if w.Store == w.Standby {
+		return nil // there is no other replica
+	}
+	w.Store.Kill()
+	w.Lost()
+	if err := w.Standby.Do("replicaof", "no", "one"); err != nil {
+		return err
+	}
+	for _, s := range w.Slots {
+		s.StoreLink.Retarget(w.Standby.Addr)
+	}
+	w.Store = w.Standby
+	return nil
+}
+
+// jetStream returns the trial's own way to the bus.
+func (w *World) jetStream() (jetstream.JetStream, func(), error) {
+	nc, err := nats.Connect(w.Bus.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
+	if err != nil {
+		return nil, nil, fmt.Errorf("nemesis: %w", err)
+	}
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(1000), jetstream.WithPublishAsyncTimeout(5*time.Second))
+	if err != nil {
+		nc.Close()
+		return nil, nil, fmt.Errorf("nemesis: %w", err)
+	}
+	return js, nc.Close, nil
+}
+
+// operator returns a client of the store that is no worker's.
+func (w *World) operator() redis.UniversalClient {
+	if w.Nodes != nil {
+		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{w.Store.Addr}, ContextTimeoutEnabled: true})
+	}
+	return redis.NewClient(&redis.Options{Addr: w.Store.Addr, ContextTimeoutEnabled: true})
+}
+
+// hit is asked by a worker what an order at a point does.
+func (w *World) hit(h Hit) Action {
+	w.hitting.Lock()
+	defer w.hitting.Unlock()
+	w.mu.Lock()
+	busy := w.disturbed > 0
+	w.mu.Unlock()
+	if busy || w.Trial.Hit == nil {
+		return GoOn
+	}
+	a := w.Trial.Hit(w, h)
+	h.At = time.Now().UnixNano()
+	w.mu.Lock()
+	w.hits = append(w.hits, h)
+	w.mu.Unlock()
+	if a == Stop {
+		w.continueLater(h.Pid)
+	}
+	return a
+}
+
+// continueLater lets a worker that stops itself go on after so many leases that
+// others have had the message.
+func (w *World) continueLater(pid int) {
+	w.Disturb(func(ctx context.Context) error {
+		err := await(ctx, startLimit, "a worker to stop", func() bool { return stopped(pid) })
+		from := time.Now().UnixNano()
+		pause(ctx, w.Trial.Worker.Lease*9/2) // between two redeliveries
+		s := w.slotOf(pid)
+		if s == nil || err != nil {
+			return errors.Join(err, errors.New("nemesis: a worker that was stopped is gone"))
+		}
+		w.mu.Lock()
+		w.stops = append(w.stops, span{pid, from, time.Now().UnixNano()})
+		proc := s.proc
+		w.mu.Unlock()
+		proc.Signal(contSignal)
+		return nil
+	})
+}
+
+// Disturb calls repair in the background. Until it returns no other order
+// triggers anything, and the trial does not end before it.
+func (w *World) Disturb(repair func(ctx context.Context) error) {
+	w.mu.Lock()
+	w.disturbed++
+	w.mu.Unlock()
+	w.after.Go(func() {
+		// Also when the trial is over: what was stopped must go on, or cannot end.
+		err := repair(w.ctx)
+		w.mu.Lock()
+		w.disturbed--
+		w.mu.Unlock()
+		w.trouble(err)
+	})
+}
+
+// Pass waits for d, and less if the trial ends.
+func (w *World) Pass(d time.Duration) { pause(w.ctx, d) }
+
+// Lost notes that the store may have lost records now.
+func (w *World) Lost() { w.stamp(&w.losses) }
+
+// Stepped notes that the store's clock was stepped now.
+func (w *World) Stepped() { w.stamp(&w.steps) }
+
+func (w *World) stamp(list *[]int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	*list = append(*list, time.Now().UnixNano())
+}
+
+func (w *World) trouble(err error) {
+	if err != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.troubles = append(w.troubles, err)
+	}
+}
+
+// close ends everything that still runs.
+func (w *World) close() {
+	for _, s := range w.Slots {
+		if s.proc != nil {
+			s.proc.Kill()
+		}
+		for _, l := range []*Link{s.StoreLink, s.BusLink} {
+			if l != nil {
+				l.Close()
+			}
+		}
+	}
+	if w.control != nil {
+		w.control.close()
+	}
+	if w.ReplicaLink != nil {
+		w.ReplicaLink.Close()
+	}
+	closeAll(w.owned)
+	if w.Bus != nil {
+		w.Bus.Kill()
+	}
+}
