@@ -51,21 +51,27 @@
 //	MarkDead   pending and mine                      dead
 //	           dead by me                            unchanged, fine: the first reply was lost
 //	           anything else                         unchanged: ErrLost
-//	Release    pending and mine                      released: keeps fence and attempt
+//	Release    pending and mine                      released: keeps fence and attempt; without a
+//	                                                 fence the attempt is given back
 //	           absent                                released under that token for TombstoneTTL,
 //	                                                 so that a late copy of the claim cannot land
 //	           released by me                        unchanged, fine: the first reply was lost
 //	           anything else                         unchanged: ErrLost
-//	Forget     the expected fence                    absent
+//	Forget     the expected state and fence          absent
 //	           absent                                unchanged, fine
 //	           anything else                         unchanged: ErrLost
-//	Revive     the expected fence, and not running   released: claimable, attempts from zero, fence kept
+//	Revive     the expected state and fence, and     released: claimable, attempts from zero, fence and
+//	           not running                           token kept
+//	           revived before                        unchanged, fine: the first reply was lost
 //	           anything else                         unchanged: ErrLost
 //
 // "Mine" means that token and fence are both those of the grant. Only Release
 // accepts a grant without a fence, from a claimant that never saw the answer to
-// its claim; the token alone decides then. Forget and Revive are for operators,
-// through [Inspector].
+// its claim; the token alone decides then, and the attempt does not count, since
+// no handler ran. A record has room for the token of one owner: where several
+// claims of one key were given up unanswered, a copy of an older one may still
+// land, and then blocks the key for one lease. Forget and Revive are for
+// operators, through [Inspector].
 //
 // [Step] is this table as code. Stores that compute in Go apply it; the Redis
 // store has the same machine in Lua. testutil/claimtest holds one case for each
@@ -99,7 +105,7 @@
 //	p3  claimed, handler not started    pending; after the lease the next delivery takes over
 //	p4  in the handler                  as p3; the effect may have happened
 //	p5  effect done, before MarkDone    as p3; the handler runs again unless the effect is guarded
-//	                                    by the fence, a derived key or a transaction
+//	                                    by a derived key or a transaction
 //	p6  MarkDone executed, reply lost   done; the next delivery is answered Done
 //	p7  done, before the bus was told   as p6
 //	p8  the bus was told, or not        as p6

@@ -9,21 +9,25 @@ type Inspector interface {
 	Get(ctx context.Context, key Key) (Entry, error)
 
 	// List returns some of the records that match, and the cursor from which to
-	// go on; an empty cursor starts, and an empty one in the answer is the end.
+	// go on; an empty cursor starts, and an empty one in the answer is the end. A
+	// limit below 1 is ErrInvalid.
 	// A page may be empty or hold more than limit. Records that exist throughout
 	// the listing are returned at least once; done records carry their digest
 	// but no key, because stores keep no ids of finished messages.
 	List(ctx context.Context, filter Filter, cursor string, limit int) (page []Entry, next string, err error)
 
-	// Forget removes the record whose fence the operator saw, so that the next
-	// delivery starts afresh. It returns ErrLost when the record has moved on.
-	Forget(ctx context.Context, key Key, fence uint64) error
+	// Forget removes the record that the operator saw, so that the next delivery
+	// starts afresh. Only State and Fence of seen are compared. It returns ErrLost
+	// when the record has moved on.
+	Forget(ctx context.Context, key Key, seen Record) error
 
-	// Revive makes a done, dead, released or parked record claimable at once,
-	// with attempts counted from zero and the fence kept, so that the next
-	// delivery runs exactly once more. It returns ErrLost when the record has
+	// Revive makes the done, dead, released or parked record that the operator
+	// saw claimable at once, with attempts counted from zero and the fence kept,
+	// so that the next delivery runs exactly once more. Only State and Fence of
+	// seen are compared: an owner that finishes late keeps its fence, and what
+	// was parked a moment ago may be done. It returns ErrLost when the record has
 	// moved on or is running.
-	Revive(ctx context.Context, key Key, fence uint64) error
+	Revive(ctx context.Context, key Key, seen Record) error
 }
 
 // Entry is a record as an operator sees it.

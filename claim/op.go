@@ -36,9 +36,10 @@ type Op struct {
 
 	// Request is for OpTryClaim.
 	Request Request
-	// Grant is for all other kinds. OpForget and OpRevive use its Fence alone:
-	// the fence that the operator saw.
+	// Grant is for all other kinds. OpForget and OpRevive use its Fence alone.
 	Grant Grant
+	// Seen is for OpForget and OpRevive: with Grant.Fence, what the operator saw.
+	Seen State
 	// TTL is the lease for OpExtend and the delay for OpRelease.
 	TTL time.Duration
 	// Completion is for OpMarkDone.
@@ -60,6 +61,9 @@ func (op *Op) Fail(err error) {
 	op.Verdict, op.Recovered = Verdict{}, false
 	op.Err = &Error{Op: op.Kind, Key: op.Key, Err: err}
 }
+
+// seen returns what OpForget and OpRevive compare, as a Record.
+func (op *Op) seen() Record { return Record{State: op.Seen, Fence: op.Grant.Fence} }
 
 // Batcher is implemented by stores that carry many operations in one trip.
 type Batcher interface {
@@ -102,9 +106,9 @@ func apply(ctx context.Context, s Store, op *Op) {
 		case !ok:
 			op.Fail(Unavailable(nil))
 		case op.Kind == OpForget:
-			op.Err = i.Forget(ctx, op.Key, op.Grant.Fence)
+			op.Err = i.Forget(ctx, op.Key, op.seen())
 		default:
-			op.Err = i.Revive(ctx, op.Key, op.Grant.Fence)
+			op.Err = i.Revive(ctx, op.Key, op.seen())
 		}
 	default:
 		op.Fail(op.Validate())

@@ -167,6 +167,10 @@ func stepRelease(rec Record, op *Op, now Instant) (Record, bool) {
 	switch {
 	case rec.State == StatePending && mine:
 		rec.State = StateReleased
+		if g.Fence == 0 {
+			// Who never heard of its grant ran nothing.
+			rec.Attempt = max(0, rec.Attempt-1)
+		}
 		rec.Deadline = now.Add(op.TTL)
 		rec.Expires = rec.Deadline.Add(rec.Retention)
 		return rec, true
@@ -185,7 +189,7 @@ func stepForget(rec Record, op *Op) (Record, bool) {
 	switch {
 	case rec.State == StateAbsent:
 		return rec, false
-	case rec.Fence != op.Grant.Fence:
+	case rec.State != op.Seen || rec.Fence != op.Grant.Fence:
 		op.Err = ErrLost
 		return rec, false
 	}
@@ -194,12 +198,18 @@ func stepForget(rec Record, op *Op) (Record, bool) {
 
 func stepRevive(rec Record, op *Op, now Instant) (Record, bool) {
 	running := rec.State == StatePending && now < rec.Deadline
-	if rec.State == StateAbsent || running || rec.Fence != op.Grant.Fence {
+	same := rec.State != StateAbsent && rec.Fence == op.Grant.Fence
+	switch {
+	case same && rec.State == op.Seen && !running:
+	case same && rec.State == StateReleased && rec.Attempt == 0:
+		return rec, false // revived before: the first reply was lost
+	default:
 		op.Err = ErrLost
 		return rec, false
 	}
-	return Record{State: StateReleased, Key: op.Key, Fence: rec.Fence, Fingerprint: rec.Fingerprint,
-		Deadline: now, Retention: rec.Expires.Sub(now), Expires: rec.Expires}, true
+	// The token stays, so that a late copy of the old claim is Stale.
+	return Record{State: StateReleased, Key: op.Key, Token: rec.Token, Fence: rec.Fence,
+		Fingerprint: rec.Fingerprint, Deadline: now, Retention: rec.Expires.Sub(now), Expires: rec.Expires}, true
 }
 
 // AttemptsExhausted returns the reason of a record that died because the key

@@ -39,7 +39,7 @@ type Store interface {
 	// Release gives the claim back, so that the next delivery may claim the key,
 	// or may from delay on when delay is positive. Fence and attempt are kept. A
 	// grant whose fence is zero, from a claim whose answer never came, is matched
-	// by its token alone.
+	// by its token alone, and its attempt is given back.
 	Release(ctx context.Context, key Key, grant Grant, delay time.Duration) error
 }
 

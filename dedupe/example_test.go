@@ -211,7 +211,7 @@ func ExampleDeduper_Revive() {
 		log.Fatal(entry.State, err)
 	}
 	fmt.Println(entry.Reason)
-	if err := d.Revive(ctx, dedupe.ID("order-7"), entry.Fence); err != nil {
+	if err := d.Revive(ctx, dedupe.ID("order-7"), entry); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println(handler(ctx, m), handler(ctx, m))

@@ -154,7 +154,7 @@ func TestStoreThatForgetsTheClaimCancelsTheHandlerAtTheNextExtension(t *testing.
 		defer d.Close(context.Background())
 		_, err := d.Do(t.Context(), ID("1"), func(ctx context.Context) ([]byte, error) {
 			e, _ := d.Inspect(ctx, ID("1"))
-			if err := store.Forget(ctx, e.Key, e.Fence); err != nil {
+			if err := store.Forget(ctx, e.Key, e.Record); err != nil {
 				t.Fatal(err)
 			}
 			<-ctx.Done()

@@ -282,7 +282,7 @@ func TestJetStreamDeadLetterIsKeptAndRedriveRunsExactlyOnceMore(t *testing.T) {
 	if err != nil || dead.State != claim.StateDead {
 		t.Fatalf("the record is %v, %v", dead.State, err)
 	}
-	if err := d.Revive(t.Context(), dedupe.ID("7"), dead.Fence); err != nil {
+	if err := d.Revive(t.Context(), dedupe.ID("7"), dead); err != nil {
 		t.Fatal(err)
 	}
 	s.publish("7", "7")

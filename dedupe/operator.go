@@ -21,21 +21,19 @@ func (d *Deduper) Inspect(ctx context.Context, id Identity) (claim.Entry, error)
 	return inspector.Get(ctx, key)
 }
 
-// Forget removes the record of id, whose fence an operator saw by Inspect: the
-// next delivery starts afresh. Other processes may still answer the id from
+// Forget removes the record of id as an operator saw it, by Inspect: the next delivery starts afresh. Other processes may still answer the id from
 // memory for Options.MemoryTTL. It returns claim.ErrLost when the record has moved
 // on.
-func (d *Deduper) Forget(ctx context.Context, id Identity, fence uint64) error {
-	return d.repair(id, func(i claim.Inspector, key claim.Key) error { return i.Forget(ctx, key, fence) })
+func (d *Deduper) Forget(ctx context.Context, id Identity, seen claim.Entry) error {
+	return d.repair(id, func(i claim.Inspector, key claim.Key) error { return i.Forget(ctx, key, seen.Record) })
 }
 
-// Revive makes the record of id, whose fence an operator saw by Inspect,
-// claimable again, with attempts counted from zero: when the message is delivered
+// Revive makes the record of id, as an operator saw it by Inspect, claimable again, with attempts counted from zero: when the message is delivered
 // or published once more, its handler runs exactly once more. Other processes may
 // still answer the id from memory for Options.MemoryTTL. It returns claim.ErrLost
 // when the record has moved on or is running.
-func (d *Deduper) Revive(ctx context.Context, id Identity, fence uint64) error {
-	return d.repair(id, func(i claim.Inspector, key claim.Key) error { return i.Revive(ctx, key, fence) })
+func (d *Deduper) Revive(ctx context.Context, id Identity, seen claim.Entry) error {
+	return d.repair(id, func(i claim.Inspector, key claim.Key) error { return i.Revive(ctx, key, seen.Record) })
 }
 
 func (d *Deduper) repair(id Identity, change func(claim.Inspector, claim.Key) error) error {

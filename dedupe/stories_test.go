@@ -341,10 +341,12 @@ var stories = []struct {
 		if err != nil || dead.State != claim.StateDead {
 			w.Fatalf("the record is %v (%v), want dead", dead.State, err)
 		}
-		if err := d.Revive(w.Context(), dedupe.ID("1"), dead.Fence+1); !errors.Is(err, claim.ErrLost) {
-			w.Errorf("Revive with a fence that the operator never saw: %v", err)
+		other := dead
+		other.Fence++
+		if err := d.Revive(w.Context(), dedupe.ID("1"), other); !errors.Is(err, claim.ErrLost) {
+			w.Errorf("Revive of what the operator never saw: %v", err)
 		}
-		if err := d.Revive(w.Context(), dedupe.ID("1"), dead.Fence); err != nil {
+		if err := d.Revive(w.Context(), dedupe.ID("1"), dead); err != nil {
 			w.Fatal(err)
 		}
 		for range 3 {
@@ -354,7 +356,7 @@ var stories = []struct {
 		if did.count("1") != 1 || done.Fence <= dead.Fence {
 			w.Errorf("%d effects, fence %d after %d", did.count("1"), done.Fence, dead.Fence)
 		}
-		if err := d.Revive(w.Context(), dedupe.ID("1"), done.Fence); err != nil {
+		if err := d.Revive(w.Context(), dedupe.ID("1"), done); err != nil {
 			w.Fatal(err)
 		}
 		expectAction(w, h(w.Context(), message("1")), bus.ActionAck)
@@ -573,7 +575,7 @@ var stories = []struct {
 		if !errors.Is(err, dedupe.ErrParked) || did.count("1") != 0 {
 			w.Fatalf("told %v, %d effects", err, did.count("1"))
 		}
-		if err := d.Revive(w.Context(), dedupe.ID("1"), w.entry("1").Fence); err != nil {
+		if err := d.Revive(w.Context(), dedupe.ID("1"), w.entry("1")); err != nil {
 			w.Fatal(err)
 		}
 		expectAction(w, h(w.Context(), message("1")), bus.ActionAck)

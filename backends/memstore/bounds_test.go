@@ -196,13 +196,13 @@ func TestFenceSurvivesTheRecord(t *testing.T) {
 		}
 		last = g.Fence
 	}
-	if err := s.Forget(t.Context(), k, last); err != nil {
+	if err := s.Forget(t.Context(), k, claim.Record{State: claim.StatePending, Fence: last}); err != nil {
 		t.Fatal(err)
 	}
 	next("forgotten")
 	clock.Advance(2 * time.Hour)
 	next("retention over")
-	if err := s.Forget(t.Context(), k, last); err != nil {
+	if err := s.Forget(t.Context(), k, claim.Record{State: claim.StatePending, Fence: last}); err != nil {
 		t.Fatal(err)
 	}
 	clock.Advance(-24 * time.Hour)

@@ -76,7 +76,7 @@ func ExampleStore_List() {
 		}
 		for _, entry := range page {
 			fmt.Printf("%s %v: %s\n", entry.Key.ID(), entry.State, entry.Reason)
-			if err := store.Revive(ctx, entry.Key, entry.Fence); err != nil {
+			if err := store.Revive(ctx, entry.Key, entry.Record); err != nil {
 				panic(err)
 			}
 		}

@@ -88,15 +88,15 @@ func (s *Store) listShard(page []claim.Entry, filter claim.Filter, at *position,
 }
 
 // Forget implements claim.Inspector.
-func (s *Store) Forget(ctx context.Context, key claim.Key, fence uint64) error {
-	op := claim.Op{Kind: claim.OpForget, Key: key, Grant: claim.Grant{Fence: fence}}
+func (s *Store) Forget(ctx context.Context, key claim.Key, seen claim.Record) error {
+	op := claim.Op{Kind: claim.OpForget, Key: key, Grant: claim.Grant{Fence: seen.Fence}, Seen: seen.State}
 	s.apply(ctx, &op)
 	return op.Err
 }
 
 // Revive implements claim.Inspector.
-func (s *Store) Revive(ctx context.Context, key claim.Key, fence uint64) error {
-	op := claim.Op{Kind: claim.OpRevive, Key: key, Grant: claim.Grant{Fence: fence}}
+func (s *Store) Revive(ctx context.Context, key claim.Key, seen claim.Record) error {
+	op := claim.Op{Kind: claim.OpRevive, Key: key, Grant: claim.Grant{Fence: seen.Fence}, Seen: seen.State}
 	s.apply(ctx, &op)
 	return op.Err
 }

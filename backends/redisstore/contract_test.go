@@ -166,8 +166,8 @@ func one(ctx context.Context, s *redisstore.Store, op *claim.Op) {
 	case claim.OpRelease:
 		op.Err = s.Release(ctx, op.Key, op.Grant, op.TTL)
 	case claim.OpForget:
-		op.Err = s.Forget(ctx, op.Key, op.Grant.Fence)
+		op.Err = s.Forget(ctx, op.Key, claim.Record{State: op.Seen, Fence: op.Grant.Fence})
 	case claim.OpRevive:
-		op.Err = s.Revive(ctx, op.Key, op.Grant.Fence)
+		op.Err = s.Revive(ctx, op.Key, claim.Record{State: op.Seen, Fence: op.Grant.Fence})
 	}
 }

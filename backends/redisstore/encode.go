@@ -51,19 +51,27 @@ func appendOp(b []byte, op *claim.Op) []byte {
 		b = appendNumber(b, int64(g.Attempt))
 		return appendID(b, op.Key)
 	case claim.OpForget:
-		return appendSeen(append(b, 'F'), g.Fence)
+		return appendSeen(append(b, 'F'), op)
 	default: // claim.OpRevive; Validate let nothing else pass
-		return appendID(appendSeen(append(b, 'V'), g.Fence), op.Key)
+		return appendID(appendSeen(append(b, 'V'), op), op.Key)
 	}
 }
 
-// appendSeen appends the fence that an operator saw, in the place of a grant. It
-// may be any number; no record has one over claim.MaxFence, nor this cell.
-func appendSeen(b []byte, fence uint64) []byte {
-	if fence > claim.MaxFence {
-		return append(append(b, make([]byte, cellBytes)...), "no fence at all!"...)
+// seenLetters are the states that a record may show to an operator.
+var seenLetters = [...]byte{claim.StatePending: 'P', claim.StateReleased: 'R', claim.StateDone: 'D', claim.StateDead: 'X'}
+
+// appendSeen appends the state and the fence that an operator saw, in the place
+// of a grant. The fence may be any number; no record has one over
+// claim.MaxFence, nor this cell.
+func appendSeen(b []byte, op *claim.Op) []byte {
+	var state claim.Token
+	if int(op.Seen) < len(seenLetters) {
+		state[0] = seenLetters[op.Seen]
 	}
-	return appendGrant(b, claim.Token{}, fence)
+	if op.Grant.Fence > claim.MaxFence {
+		return append(append(b, state[:]...), "no fence at all!"...)
+	}
+	return appendGrant(b, state, op.Grant.Fence)
 }
 
 func appendTryClaim(b []byte, op *claim.Op) []byte {

@@ -145,8 +145,9 @@ func prepared(t testing.TB, s *redisstore.Store, kind claim.OpKind) *claim.Op {
 	if err != nil || v.Outcome != claim.Claimed {
 		t.Fatalf("%v, error %v", v.Outcome, err)
 	}
-	op.Grant = v.Grant
+	op.Grant, op.Seen = v.Grant, claim.StatePending
 	if kind == claim.OpRevive {
+		op.Seen = claim.StateDone
 		if _, err := s.MarkDone(t.Context(), op.Key, op.Grant, op.Completion); err != nil {
 			t.Fatal(err)
 		}

@@ -176,16 +176,16 @@ func TestAFenceBeyondADoubleIsNobodys(t *testing.T) {
 	store := newStore(t, redistest.Mini(t).Client(), nil)
 	key := newKey(t)
 	for _, fence := range []uint64{claim.MaxFence + 1, 1<<64 - 1} {
-		if err := store.Forget(t.Context(), key, fence); err != nil {
+		if err := store.Forget(t.Context(), key, claim.Record{State: claim.StatePending, Fence: fence}); err != nil {
 			t.Errorf("Forget of an absent key: %v", err)
 		}
 	}
 	claimed(t, store, key, newRequest())
 	for _, fence := range []uint64{claim.MaxFence + 1, 1<<64 - 1} {
-		if err := store.Forget(t.Context(), key, fence); !errors.Is(err, claim.ErrLost) {
+		if err := store.Forget(t.Context(), key, claim.Record{State: claim.StatePending, Fence: fence}); !errors.Is(err, claim.ErrLost) {
 			t.Errorf("Forget: error %v, want ErrLost", err)
 		}
-		if err := store.Revive(t.Context(), key, fence); !errors.Is(err, claim.ErrLost) {
+		if err := store.Revive(t.Context(), key, claim.Record{State: claim.StatePending, Fence: fence}); !errors.Is(err, claim.ErrLost) {
 			t.Errorf("Revive: error %v, want ErrLost", err)
 		}
 	}

@@ -12,8 +12,8 @@
 --   D  MarkDone              token fence retention fingerprint | flags result
 --   X  MarkDead              token fence | reason
 --   R  Release               token fence delay attempt | id
---   F  Forget                zero fence
---   V  Revive                zero fence | id
+--   F  Forget                state fence
+--   V  Revive                state fence | id
 --
 -- returns     one string: the nonce, the time, then for each operation in turn
 --
@@ -62,6 +62,7 @@
 
 local command, tonumber, max, ceil = redis.pcall, tonumber, math.max, math.ceil
 local sub, find, format = string.sub, string.find, string.format
+local ZERO = '               0'
 local NONE = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 
 local time = command('TIME')
@@ -198,10 +199,17 @@ local function apply(key, op)
         .. '       600000000' .. NONE .. sub(op, 66), delay + 600000000, 'O')
     end
     -- Without a fence the token alone decides.
-    mine = mine or open and sub(op, 18, 33) == '               0' and sub(record, 2, 17) == sub(op, 2, 17)
+    mine = mine or open and sub(op, 18, 33) == ZERO and sub(record, 2, 17) == sub(op, 2, 17)
     if not mine or state == 'X' then return 'L' end
     if state == 'R' then return 'O' end
-    return put(key, 'R' .. sub(record, 2, 33) .. format('%16d', now + delay) .. sub(record, 50),
+    local attempt = sub(record, 50, 65)
+    if sub(op, 18, 33) == ZERO then
+      -- Who never heard of its grant ran nothing.
+      attempt = tonumber(attempt)
+      if not attempt then return 'B' end
+      attempt = format('%16d', max(0, attempt - 1))
+    end
+    return put(key, 'R' .. sub(record, 2, 33) .. format('%16d', now + delay) .. attempt .. sub(record, 66),
       delay + retention, 'O')
   end
 
@@ -212,20 +220,29 @@ local function apply(key, op)
     return put(key, 'X' .. sub(record, 2, 97) .. format('%16d', #reason) .. reason .. sub(record, 98), retention, 'O')
   end
 
-  -- Forget and Revive show the fence alone.
+  -- Forget and Revive name what the operator saw: a state, in the place of the
+  -- token, and a fence.
+  local shown = state == 'F' and 'D' or state
   local fence = state == 'F' and format('%16s', record) or state == 'D' and sub(record, 2, 17)
     or open and sub(record, 18, 33)
 
   if kind == 'F' then
     if state == '' then return 'O' end
-    if fence ~= sub(op, 18, 33) then return 'L' end
+    if shown ~= sub(op, 2, 2) or fence ~= sub(op, 18, 33) then return 'L' end
     local reply = command('DEL', key)
     if type(reply) == 'table' then return nil, reply end
     return 'O'
   end
 
   if kind == 'V' then
-    if state == '' or state == 'P' and now < deadline or fence ~= sub(op, 18, 33) then return 'L' end
+    if state == '' or fence ~= sub(op, 18, 33) then return 'L' end
+    if shown ~= sub(op, 2, 2) or state == 'P' and now < deadline then
+      -- Revived before: the first reply was lost.
+      if state == 'R' and sub(record, 50, 65) == ZERO then return 'O' end
+      return 'L'
+    end
+    -- The token stays, so that a late copy of the old claim is Stale.
+    local token = (state == 'D' or state == 'F') and NONE or sub(record, 2, 17)
     local left = deadline + retention - now
     if state ~= 'P' and state ~= 'R' then
       left = command('PTTL', key)
@@ -233,7 +250,7 @@ local function apply(key, op)
       if left < 0 then return 'B' end
       left = max(1, left * 1000)
     end
-    return put(key, 'R' .. NONE .. fence .. NOW .. format('%16d%16d', 0, left) .. fingerprint .. sub(op, 34),
+    return put(key, 'R' .. token .. fence .. NOW .. format('%16d%16d', 0, left) .. fingerprint .. sub(op, 34),
       left, 'O')
   end
 

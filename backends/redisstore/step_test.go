@@ -104,7 +104,13 @@ func (d *duel) fight(script []byte) error {
 		d.server.Advance(time.Duration(m.pick(2)*m.pick(3)*m.pick(40))*time.Millisecond + m.moment())
 		var ops []*claim.Op
 		for range 1 + m.pick(4) {
-			ops = append(ops, m.op(keys[m.pick(len(keys))], tokens[:], grants))
+			op := m.op(keys[m.pick(len(keys))], tokens[:], grants)
+			if m.pick(4) > 0 { // mostly, the operator has just looked
+				op.Seen = records[op.Key].State
+			} else {
+				op.Seen = claim.State(m.pick(6))
+			}
+			ops = append(ops, op)
 		}
 		now := claim.Instant(d.server.Now().UnixMicro())
 		var want []claim.Op

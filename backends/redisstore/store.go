@@ -129,16 +129,16 @@ func (s *Store) Release(ctx context.Context, key claim.Key, grant claim.Grant, d
 }
 
 // Forget implements claim.Inspector.
-func (s *Store) Forget(ctx context.Context, key claim.Key, fence uint64) error {
+func (s *Store) Forget(ctx context.Context, key claim.Key, seen claim.Record) error {
 	f := newFlight()
-	f.one.Kind, f.one.Key, f.one.Grant.Fence = claim.OpForget, key, fence
+	f.one.Kind, f.one.Key, f.one.Grant.Fence, f.one.Seen = claim.OpForget, key, seen.Fence, seen.State
 	return s.applyOne(ctx, f).err
 }
 
 // Revive implements claim.Inspector.
-func (s *Store) Revive(ctx context.Context, key claim.Key, fence uint64) error {
+func (s *Store) Revive(ctx context.Context, key claim.Key, seen claim.Record) error {
 	f := newFlight()
-	f.one.Kind, f.one.Key, f.one.Grant.Fence = claim.OpRevive, key, fence
+	f.one.Kind, f.one.Key, f.one.Grant.Fence, f.one.Seen = claim.OpRevive, key, seen.Fence, seen.State
 	return s.applyOne(ctx, f).err
 }
 

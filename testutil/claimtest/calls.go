@@ -95,18 +95,36 @@ func (e *env) release(key claim.Key, g claim.Grant, delay time.Duration) error {
 	return op.Err
 }
 
+// forget removes a record that was seen in its present state, with fence.
 func (e *env) forget(key claim.Key, fence uint64) error {
 	e.Helper()
-	op := claim.Op{Kind: claim.OpForget, Key: key, Grant: claim.Grant{Fence: fence}}
+	return e.forgetSeen(key, e.state(key), fence)
+}
+
+// revive revives a record that was seen in its present state, with fence.
+func (e *env) revive(key claim.Key, fence uint64) error {
+	e.Helper()
+	return e.reviveSeen(key, e.state(key), fence)
+}
+
+func (e *env) forgetSeen(key claim.Key, seen claim.State, fence uint64) error {
+	e.Helper()
+	op := claim.Op{Kind: claim.OpForget, Key: key, Grant: claim.Grant{Fence: fence}, Seen: seen}
 	e.do(&op)
 	return op.Err
 }
 
-func (e *env) revive(key claim.Key, fence uint64) error {
+func (e *env) reviveSeen(key claim.Key, seen claim.State, fence uint64) error {
 	e.Helper()
-	op := claim.Op{Kind: claim.OpRevive, Key: key, Grant: claim.Grant{Fence: fence}}
+	op := claim.Op{Kind: claim.OpRevive, Key: key, Grant: claim.Grant{Fence: fence}, Seen: seen}
 	e.do(&op)
 	return op.Err
+}
+
+func (e *env) state(key claim.Key) claim.State {
+	e.Helper()
+	entry, _ := e.get(key)
+	return entry.State
 }
 
 // fine fails the case on an error.

@@ -100,6 +100,33 @@ var batchCases = []testCase{
 		},
 	},
 	{
+		name: "fresh and known keys in one batch", batcher: true,
+		why: "a key that was granted before keeps its attempt and its higher fence beside keys that were not, though all are claimed on the same terms",
+		run: func(e *env) {
+			known := e.key()
+			g := e.claim(known, e.request())
+			e.fine(e.release(known, g, 0))
+			var ops []*claim.Op
+			for _, key := range []claim.Key{e.key(), known, e.key(), known, e.key()} {
+				ops = append(ops, e.claimOp(key, e.request()))
+			}
+			e.apply(ops...)
+			for i, op := range ops {
+				want, attempt := claim.Claimed, 1
+				if op.Key == known {
+					attempt = 2
+				}
+				if i == 3 {
+					want = claim.Pending
+				}
+				e.outcome("claim", op, want)
+				if v := op.Verdict; want == claim.Claimed && (v.Grant.Attempt != attempt || op.Key == known && v.Grant.Fence <= g.Fence) {
+					e.Fatalf("the %dth: attempt %d and fence %d, want %d and over %d", i, v.Grant.Attempt, v.Grant.Fence, attempt, g.Fence)
+				}
+			}
+		},
+	},
+	{
 		name: "order on one key", batcher: true,
 		why: "operations on one key take effect in the order of the slice, whatever stands between them",
 		run: func(e *env) {
@@ -123,8 +150,8 @@ var batchCases = []testCase{
 			e.fine(ops[3].Err)
 			e.lost(ops[9].Err)
 			e.fine(ops[10].Err)
-			if n := ops[12].Verdict.Grant.Attempt; n != 3 {
-				e.Fatalf("the last claim is attempt %d, want 3", n)
+			if first, last := ops[0].Verdict.Grant, ops[12].Verdict.Grant; last.Attempt != 1 || last.Fence <= first.Fence {
+				e.Fatalf("the last claim is attempt %d with fence %d, want 1, since none was seen by its claimant, and over %d", last.Attempt, last.Fence, first.Fence)
 			}
 			if ops[8].Verdict.Grant != ops[6].Verdict.Grant {
 				e.Fatalf("the repetition in the batch got grant %+v, want %+v", ops[8].Verdict.Grant, ops[6].Verdict.Grant)

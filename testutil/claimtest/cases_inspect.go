@@ -305,6 +305,46 @@ var inspectCases = []testCase{
 		},
 	},
 	{
+		name: "revive repeated", inspector: true,
+		why: "a repetition of Revive, of any record, is fine and changes nothing",
+		run: func(e *env) {
+			for _, s := range []situation{parked, released, delayed, done, dead} {
+				key := e.key()
+				g := s.make(e, key)
+				seen := e.state(key)
+				e.fine(e.reviveSeen(key, seen, g.Fence))
+				e.fine(e.reviveSeen(key, seen, g.Fence))
+				e.claimAttempt(1, key, e.request())
+			}
+		},
+	},
+	{
+		name: "what an operator saw has moved on", inspector: true,
+		why: "a late completion keeps the fence: who saw a parked record must not revive or forget one that is done",
+		run: func(e *env) {
+			for _, change := range []func(claim.Key, claim.State, uint64) error{e.reviveSeen, e.forgetSeen} {
+				key := e.key()
+				g := parked.make(e, key)
+				e.done(key, g, claim.Completion{})
+				e.unchanged(key, func() { e.lost(change(key, claim.StatePending, g.Fence)) })
+				e.answers(claim.Done, key, e.request())
+			}
+		},
+	},
+	{
+		name: "late copy of the claim after revive", inspector: true,
+		why: "a copy of the old claim that lands after a Revive is Stale: nobody is behind it, and it must not use up an attempt",
+		run: func(e *env) {
+			key := e.key()
+			req := e.request()
+			g := e.claim(key, req)
+			e.fine(e.dead(key, g, "given up"))
+			e.fine(e.revive(key, g.Fence))
+			e.unchanged(key, func() { e.answers(claim.Stale, key, req) })
+			e.claimAttempt(1, key, e.request())
+		},
+	},
+	{
 		name: "revive keeps the fingerprint", inspector: true,
 		why: "a revived key is still that of one payload",
 		run: func(e *env) {

@@ -127,9 +127,9 @@ func doSingle(ctx context.Context, s claim.Store, op *claim.Op) {
 	case claim.OpRelease:
 		op.Err = s.Release(ctx, op.Key, op.Grant, op.TTL)
 	case claim.OpForget:
-		op.Err = s.(claim.Inspector).Forget(ctx, op.Key, op.Grant.Fence)
+		op.Err = s.(claim.Inspector).Forget(ctx, op.Key, claim.Record{State: op.Seen, Fence: op.Grant.Fence})
 	case claim.OpRevive:
-		op.Err = s.(claim.Inspector).Revive(ctx, op.Key, op.Grant.Fence)
+		op.Err = s.(claim.Inspector).Revive(ctx, op.Key, claim.Record{State: op.Seen, Fence: op.Grant.Fence})
 	}
 }
 

@@ -176,14 +176,14 @@ func (s *stepStore) List(_ context.Context, filter claim.Filter, cursor string, 
 	return page[:limit], string(page[limit-1].Digest[:]), nil
 }
 
-func (s *stepStore) Forget(ctx context.Context, key claim.Key, fence uint64) error {
-	op := claim.Op{Kind: claim.OpForget, Key: key, Grant: claim.Grant{Fence: fence}}
+func (s *stepStore) Forget(ctx context.Context, key claim.Key, seen claim.Record) error {
+	op := claim.Op{Kind: claim.OpForget, Key: key, Grant: claim.Grant{Fence: seen.Fence}, Seen: seen.State}
 	s.apply(ctx, &op)
 	return op.Err
 }
 
-func (s *stepStore) Revive(ctx context.Context, key claim.Key, fence uint64) error {
-	op := claim.Op{Kind: claim.OpRevive, Key: key, Grant: claim.Grant{Fence: fence}}
+func (s *stepStore) Revive(ctx context.Context, key claim.Key, seen claim.Record) error {
+	op := claim.Op{Kind: claim.OpRevive, Key: key, Grant: claim.Grant{Fence: seen.Fence}, Seen: seen.State}
 	s.apply(ctx, &op)
 	return op.Err
 }

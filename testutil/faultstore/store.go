@@ -118,15 +118,15 @@ func (s *Store) Release(ctx context.Context, key claim.Key, grant claim.Grant, d
 }
 
 // Forget implements claim.Inspector.
-func (s *Store) Forget(ctx context.Context, key claim.Key, fence uint64) error {
-	op := claim.Op{Kind: claim.OpForget, Key: key, Grant: claim.Grant{Fence: fence}}
+func (s *Store) Forget(ctx context.Context, key claim.Key, seen claim.Record) error {
+	op := claim.Op{Kind: claim.OpForget, Key: key, Grant: claim.Grant{Fence: seen.Fence}, Seen: seen.State}
 	s.one(ctx, &op)
 	return op.Err
 }
 
 // Revive implements claim.Inspector.
-func (s *Store) Revive(ctx context.Context, key claim.Key, fence uint64) error {
-	op := claim.Op{Kind: claim.OpRevive, Key: key, Grant: claim.Grant{Fence: fence}}
+func (s *Store) Revive(ctx context.Context, key claim.Key, seen claim.Record) error {
+	op := claim.Op{Kind: claim.OpRevive, Key: key, Grant: claim.Grant{Fence: seen.Fence}, Seen: seen.State}
 	s.one(ctx, &op)
 	return op.Err
 }

@@ -320,8 +320,8 @@ func TestWithoutInspector(t *testing.T) {
 	wantErr(t, err, claim.ErrUnavailable)
 	_, _, err = s.List(t.Context(), claim.Filter{}, "", 1)
 	wantErr(t, err, claim.ErrUnavailable)
-	wantErr(t, s.Forget(t.Context(), key(t, "id"), 1), claim.ErrUnavailable)
-	wantErr(t, s.Revive(t.Context(), key(t, "id"), 1), claim.ErrUnavailable)
+	wantErr(t, s.Forget(t.Context(), key(t, "id"), claim.Record{}), claim.ErrUnavailable)
+	wantErr(t, s.Revive(t.Context(), key(t, "id"), claim.Record{}), claim.ErrUnavailable)
 }
 
 func TestConcurrentUse(t *testing.T) {

@@ -42,7 +42,7 @@ var meanings = map[Invariant]string{
 	I12:  "a claim is answered with an outcome or an error, and a handler starts only on Claimed, with a grant of its own token that is recorded",
 	L3:   "a second effect needs a lease outlived or a record lost, of one of the two handlers",
 	Park: "under claim.Park no expired claim is taken over",
-	Max:  "while no record is lost, at most MaxAttempts claims are granted",
+	Max:  "while no record is lost, at most MaxAttempts claims are granted and not given back unheard of",
 }
 
 // Invariants returns all invariants, in order.

@@ -160,6 +160,9 @@ func (c *checker) remember(o *outcome, r request) {
 	case r.kind == claim.OpRelease && rep.err == nil:
 		ends = true
 		g.ended = r.token
+		if r.fence == 0 && rep.wrote && rep.before.state == claim.StatePending && g.grants > 0 {
+			g.grants-- // given back by a claimant that never heard of it
+		}
 	case r.kind == claim.OpMarkDone && rep.err == nil && rep.wrote:
 		ends = true
 		if g.effect {

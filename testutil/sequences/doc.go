@@ -31,7 +31,7 @@
 //	done a 1 keep=3u result="text" print=A        also: omitted
 //	dead a 1 reason="text"
 //	release a 1 delay=1u
-//	forget a
+//	forget a                                      also: seen=done, in place of the record's state
 //	revive a
 //	again 2              the operation before the last one, with the same arguments
 //	advance 1u-1ms       the store's clock

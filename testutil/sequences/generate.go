@@ -29,6 +29,7 @@ var (
 		fenceOwn, fenceOwn, fenceOwn, fenceOwn, fenceOwn, fenceOwn, fenceOwn, fenceOwn, fenceOwn, fenceOwn,
 		fenceNext, fencePrev, fenceZero, fenceCurrent, fenceCurrent,
 	})
+	drawSeen  = rapid.SampledFrom([]claim.State{0, 0, 0, 0, claim.StatePending, claim.StateReleased, claim.StateDone, claim.StateDead})
 	drawPrint = rapid.SampledFrom([]byte{0, 0, 'A', 'A', 'A', 'B'})
 	drawMax   = rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 3, -1})
 	drawBack  = rapid.IntRange(1, 12)
@@ -85,7 +86,7 @@ func drawStep(t *rapid.T, verbs *rapid.Generator[verb]) step {
 	s.key = drawKey.Draw(t, "key")
 	switch s.verb {
 	case claim.OpForget, claim.OpRevive:
-		s.fence = drawFence.Draw(t, "fence")
+		s.fence, s.seen = drawFence.Draw(t, "fence"), drawSeen.Draw(t, "seen")
 		return s
 	case claim.OpTryClaim:
 		s.token = drawToken.Draw(t, "token")

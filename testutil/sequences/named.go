@@ -172,6 +172,26 @@ var named = []struct {
 			done a 1 keep=3u
 		`,
 	}, {
+		"operator who saw another state",
+		"an operator's word is about the record that was seen: an owner that finished meanwhile keeps its fence",
+		`
+			claim a 1 ttl=1u keep=10u
+			advance 1u
+			done a 1 keep=10u
+			revive a seen=pending
+			forget a seen=pending
+			forget a
+		`,
+	}, {
+		"claim that was given up unheard",
+		"a release without a fence gives the attempt back, once",
+		`
+			claim a 1 ttl=2u keep=3u
+			release a 1 fence=zero delay=0
+			again 1
+			claim a 2 ttl=2u keep=3u max=1
+		`,
+	}, {
 		"parked",
 		"under Park an owner that vanished is not replaced until the key is revived",
 		`

@@ -98,6 +98,12 @@ func (s *step) set(word string) (err error) {
 		s.result, err = parsePhrase(value)
 	case "reason":
 		s.reason, err = parsePhrase(value)
+	case "seen":
+		for state := claim.StatePending; s.seen.String() != value; state++ {
+			if s.seen = state; state > claim.StateDead {
+				return fmt.Errorf("unknown state %q", value)
+			}
+		}
 	case "fence":
 		i := slices.Index(fences, value)
 		if i < 0 {

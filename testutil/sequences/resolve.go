@@ -1,6 +1,8 @@
 package sequences
 
 import (
+	"cmp"
+
 	"github.com/oncebus/once/claim"
 )
 
@@ -30,7 +32,7 @@ func (p *player) resolve(s step) *claim.Op {
 		}
 		return op
 	case claim.OpForget, claim.OpRevive:
-		op.Grant.Fence = h.fence(s.fence, h.record.Fence)
+		op.Grant.Fence, op.Seen = h.fence(s.fence, h.record.Fence), cmp.Or(s.seen, h.record.State)
 		return op
 	case claim.OpExtend, claim.OpRelease:
 		op.TTL = s.ttl.on(p.Unit, p.real)

@@ -33,7 +33,7 @@ func TestTextIsRefused(t *testing.T) {
 	for _, text := range []string{
 		"claim", "claim ab 1", "claim a", "claim a one", "grab a 1", "| ", "again", "again x", "advance", "advance 1",
 		"advance 1m", "advance u", "advance 1ux", "advance 1u1", "claim a 1 ttl", "claim a 1 tt=1u", "claim a 1 max=x",
-		"claim a 1 print=AB", "extend a 1 fence=mine", `dead a 1 reason="open`, "dead a 1 reason=bare",
+		"claim a 1 print=AB", "extend a 1 fence=mine", "forget a seen=lost", `dead a 1 reason="open`, "dead a 1 reason=bare",
 	} {
 		if q, err := parse(text); err == nil {
 			t.Errorf("%q was read as %v", text, q)

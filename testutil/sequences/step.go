@@ -104,6 +104,8 @@ type step struct {
 	omitted  bool
 	reason   phrase
 
+	seen claim.State // for operators: the record's own if it is absent
+
 	back int // for again: how many operations back
 }
 
@@ -166,6 +168,10 @@ func (s step) String() string {
 		add("reason=" + s.reason.String())
 	case claim.OpRelease:
 		add("delay=" + s.ttl.String())
+	case claim.OpForget, claim.OpRevive:
+		if s.seen != claim.StateAbsent {
+			add("seen=" + s.seen.String())
+		}
 	}
 	if s.print != 0 {
 		add("print=" + string(s.print))

@@ -102,14 +102,14 @@ func (s *stepStore) Release(_ context.Context, key claim.Key, g claim.Grant, del
 	return op.Err
 }
 
-func (s *stepStore) Forget(_ context.Context, key claim.Key, fence uint64) error {
-	op := claim.Op{Kind: claim.OpForget, Key: key, Grant: claim.Grant{Fence: fence}}
+func (s *stepStore) Forget(_ context.Context, key claim.Key, seen claim.Record) error {
+	op := claim.Op{Kind: claim.OpForget, Key: key, Grant: claim.Grant{Fence: seen.Fence}, Seen: seen.State}
 	s.apply(&op)
 	return op.Err
 }
 
-func (s *stepStore) Revive(_ context.Context, key claim.Key, fence uint64) error {
-	op := claim.Op{Kind: claim.OpRevive, Key: key, Grant: claim.Grant{Fence: fence}}
+func (s *stepStore) Revive(_ context.Context, key claim.Key, seen claim.Record) error {
+	op := claim.Op{Kind: claim.OpRevive, Key: key, Grant: claim.Grant{Fence: seen.Fence}, Seen: seen.State}
 	s.apply(&op)
 	return op.Err
 }
