@@ -47,8 +47,10 @@
 // handler of a key runs a second time only after one of these, each of which is
 // counted: a crash between the effect and the commit, a lease outlived, records
 // lost by the store, a step of the store's clock, or a retention that passed.
-// Where even that is too often, make the effect itself conditional on the fence
-// ([FenceFrom]) or on a key derived from the message id ([ChildKey]).
+// Where even that is too often, hand the downstream service a key derived from
+// the message id ([ChildKey]); or, where the effect sets a state, make it
+// conditional on the fence ([FenceFrom]), which keeps a stale owner from
+// overwriting a newer one's.
 //
 // A Deduper is safe for concurrent use by any number of goroutines.
 package dedupe

@@ -57,8 +57,9 @@ func ForMessage(ctx context.Context, m *bus.Message) context.Context {
 
 // FenceFrom returns the fence of the claim under which the handler runs: a number
 // that strictly rises with every run of the key. Hand it to a downstream system
-// that refuses a smaller one than it has seen. It is 0 when the handler runs
-// without a claim.
+// that refuses a smaller one than it has seen, so that an owner that lost its
+// lease cannot overwrite what a later one wrote. It gives order, not once: a run
+// after a crash has a higher fence. It is 0 when the handler runs without a claim.
 func FenceFrom(ctx context.Context) uint64 {
 	if a := attemptFrom(ctx); a != nil {
 		return a.grant.Fence
