@@ -223,7 +223,9 @@ func repeat(err error, n int) []error {
 func (b *batch) keep(ctx context.Context, cancel context.CancelCauseFunc) {
 	kept := b.running[:0]
 	for _, m := range b.running {
-		if m.claimed && !b.d.keep(&m.attempt, cancel) {
+		if !m.claimed {
+			b.d.keeper.addUnclaimed(&m.lease, m.msg)
+		} else if !b.d.keep(&m.attempt, cancel) {
 			m.claimed = false
 			*m.err = b.d.tooLate(ctx, &m.attempt)
 			continue
@@ -236,9 +238,7 @@ func (b *batch) keep(ctx context.Context, cancel context.CancelCauseFunc) {
 // unkeep takes the leases back.
 func (b *batch) unkeep() {
 	for _, m := range b.running {
-		if m.claimed {
-			b.d.keeper.remove(&m.lease)
-		}
+		b.d.keeper.remove(&m.lease)
 	}
 }
 

@@ -171,9 +171,11 @@ func (d *Deduper) releaseUnknown(a *attempt) {
 }
 
 // runUnclaimed runs the handler without a claim, as a policy asks for because of
-// why.
+// why. The bus's timer is kept all the same: a second delivery would run too.
 func (d *Deduper) runUnclaimed(ctx context.Context, a *attempt, why error) (Result, error) {
 	d.decided(ctx, a, Decision{Source: FromPolicy, Err: why})
+	d.keeper.addUnclaimed(&a.lease, a.msg)
+	defer d.keeper.remove(&a.lease)
 	err := d.run(&runContext{ctx, a}, a)
 	if err != nil {
 		return Result{}, err

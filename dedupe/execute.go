@@ -75,7 +75,12 @@ func (d *Deduper) ran(ctx context.Context, a *attempt, err error, elapsed time.D
 	switch {
 	case didNotReturn(err):
 		d.count.panicked.Add(1)
-		d.opts.Logger.Error("dedupe: handler did not return", "consumer", d.opts.Consumer, "attempt", a.grant.Attempt, "error", err)
+		var stack []byte
+		if p := (*bus.PanicError)(nil); errors.As(err, &p) {
+			stack = p.Stack
+		}
+		d.opts.Logger.Error("dedupe: handler did not return", "consumer", d.opts.Consumer,
+			"attempt", a.grant.Attempt, "error", err, "stack", string(stack))
 	case err != nil:
 		d.count.failed.Add(1)
 	default:

@@ -37,7 +37,7 @@ type keeper struct {
 // lease is a running handler as the keeper sees it. The keeper's lock guards it.
 type lease struct {
 	cancel    context.CancelCauseFunc // nil: a handler that is not to be disturbed
-	extend    claim.Op                // owned by the batch that is out, if flying
+	extend    claim.Op                // owned by the batch that is out, if flying; zero: no claim
 	keepAlive func(context.Context) error
 	ackWait   time.Duration
 	every     time.Duration // between two extensions
@@ -49,7 +49,8 @@ type lease struct {
 	flying   bool
 	ended    error // why the lease is no longer kept
 	lost     bool  // the store said so: another owner may be running
-	index    int   // in the heap; -1: not in it
+	kept     bool  // in the heap, at index
+	index    int
 }
 
 func newKeeper(store claim.Store, o *Options, expired func(error)) *keeper {
@@ -77,10 +78,28 @@ func (k *keeper) close(cause error) {
 // add keeps the lease of a claim whose first send began at sent. It returns false
 // when the lease is over already, or the keeper is closed.
 func (k *keeper) add(l *lease, key claim.Key, g claim.Grant, sent time.Time, m *bus.Message) bool {
-	now := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	l.extend = claim.Op{Kind: claim.OpExtend, Key: key, Grant: g, TTL: k.lease}
+	l.deadline = sent.Add(k.lease - k.margin)
+	return k.start(l, sent, m)
+}
+
+// addUnclaimed keeps the bus's timer for a handler that runs without a claim.
+func (k *keeper) addUnclaimed(l *lease, m *bus.Message) {
+	if m == nil || m.KeepAlive == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	l.deadline = now.Add(k.maxRun)
+	k.start(l, now, m)
+}
+
+// start begins to keep l, whose claim and deadline are set. The lock is held.
+func (k *keeper) start(l *lease, sent time.Time, m *bus.Message) bool {
+	now := time.Now()
 	l.every = k.lease / 3
 	if m != nil && m.KeepAlive != nil {
 		l.keepAlive = m.KeepAlive
@@ -90,13 +109,12 @@ func (k *keeper) add(l *lease, key claim.Key, g claim.Grant, sent time.Time, m *
 		}
 	}
 	l.next = sent.Add(l.every)
-	l.deadline = sent.Add(k.lease - k.margin)
 	l.runUntil = now.Add(k.maxRun)
-	l.index = -1
 	if k.closed || !now.Before(l.deadline) {
 		return false
 	}
 	heap.Push(&k.leases, l)
+	l.kept = true
 	k.arm(l.wakeAt())
 	return true
 }
@@ -107,7 +125,7 @@ func (k *keeper) handlerReturned(l *lease) (ended error, lost bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	l.runUntil = time.Time{}
-	if l.index >= 0 {
+	if l.kept {
 		heap.Fix(&k.leases, l.index)
 	}
 	return l.ended, l.lost
@@ -117,7 +135,7 @@ func (k *keeper) handlerReturned(l *lease) (ended error, lost bool) {
 func (k *keeper) remove(l *lease) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if l.index >= 0 {
+	if l.kept {
 		heap.Remove(&k.leases, l.index)
 	}
 }
@@ -197,10 +215,12 @@ func (k *keeper) send(due []*lease) {
 	// a store that hangs.
 	ctx, cancel := context.WithTimeout(context.Background(), k.lease/4)
 	defer cancel()
-	ops := make([]*claim.Op, len(due))
+	ops := make([]*claim.Op, 0, len(due))
 	alive := make([]error, len(due))
-	for i, l := range due {
-		ops[i] = &l.extend
+	for _, l := range due {
+		if l.extend.Kind != 0 {
+			ops = append(ops, &l.extend)
+		}
 	}
 	var buses sync.WaitGroup
 	buses.Go(func() {
@@ -210,7 +230,9 @@ func (k *keeper) send(due []*lease) {
 			}
 		}
 	})
-	claim.Apply(ctx, k.store, ops)
+	if len(ops) > 0 {
+		claim.Apply(ctx, k.store, ops)
+	}
 	buses.Wait()
 
 	k.mu.Lock()
@@ -218,10 +240,12 @@ func (k *keeper) send(due []*lease) {
 	now := time.Now()
 	for i, l := range due {
 		l.flying = false
-		if l.index < 0 {
+		if !l.kept {
 			continue
 		}
-		switch err := ops[i].Err; {
+		switch err := l.extend.Err; {
+		case l.extend.Kind == 0:
+			l.next = sent.Add(l.every)
 		case err == nil:
 			l.deadline = sent.Add(k.lease - k.margin)
 			l.next = sent.Add(l.every)
@@ -315,6 +339,6 @@ func (h *leaseHeap) Pop() any {
 	l := old[len(old)-1]
 	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
-	l.index = -1
+	l.kept = false
 	return l
 }

@@ -206,3 +206,40 @@ func TestFinishedWorkIsBounded(t *testing.T) {
 		}
 	})
 }
+
+func TestRunsWithoutAClaimKeepTheBusTimerToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newTripCounter(t)
+		o := quietOptions()
+		o.MissingID = PassThrough
+		d, _ := New(store, o)
+		defer d.Close(context.Background())
+		var alive atomic.Int64
+		nameless := func() *bus.Message {
+			return &bus.Message{AckWait: 300 * time.Millisecond, KeepAlive: func(context.Context) error { alive.Add(1); return nil }}
+		}
+		slow := func(ctx context.Context) error {
+			<-time.After(time.Second)
+			return ctx.Err()
+		}
+		if err := d.Wrap(func(ctx context.Context, _ *bus.Message) error { return slow(ctx) })(t.Context(), nameless()); err != nil {
+			t.Error(err)
+		}
+		if n := alive.Swap(0); n < 9 || n > 12 {
+			t.Errorf("%d keep-alives in a second with an ack wait of 300 ms, want one every 100 ms", n)
+		}
+		for _, err := range d.WrapBatch(func(ctx context.Context, ms []*bus.Message) []error {
+			return []error{slow(ctx), nil}
+		})(t.Context(), []*bus.Message{nameless(), nameless()}) {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if n := alive.Load(); n < 18 || n > 24 {
+			t.Errorf("%d keep-alives for a batch of two, want one every 100 ms for each", n)
+		}
+		if store.trips != 0 || len(d.keeper.leases) != 0 {
+			t.Errorf("%d extensions of claims that there are not; %d leases left", store.trips, len(d.keeper.leases))
+		}
+	})
+}

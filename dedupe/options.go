@@ -102,8 +102,8 @@ type Options struct {
 	// leases are kept; more are retried later with ErrBusy. Defaults to 100,000.
 	MaxLive int
 	// LocalWait is how long a second delivery of a key that runs in this process
-	// waits for the first to end before it is answered ErrPending. Defaults to
-	// 1 s; Off does not wait.
+	// waits for the first to end before it is answered ErrPending. It holds a
+	// worker of the bus meanwhile. Defaults to 1 s; Off does not wait.
 	LocalWait time.Duration
 
 	// ObserveOnly runs every message as if there were no Deduper, and counts what

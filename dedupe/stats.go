@@ -23,7 +23,8 @@ type Stats struct {
 	MemoryHits int64 `json:"memory_hits"`
 	// OldestDuplicate is the largest age of a duplicate that the store told.
 	OldestDuplicate time.Duration `json:"oldest_duplicate"`
-	// Pending is how many came while another owner was running.
+	// Pending is how many came while another owner was running, or before the
+	// backoff of a failed attempt was over.
 	Pending int64 `json:"pending"`
 	// Dead, Mismatched and Parked were rejected without a run.
 	Dead       int64 `json:"dead"`
