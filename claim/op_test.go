@@ -33,12 +33,14 @@ func (s *methodStore) Release(context.Context, Key, Grant, time.Duration) error 
 // inspectorStore has an Inspector as well, and batchStore a Batcher.
 type inspectorStore struct{ methodStore }
 
+var _ Inspector = (*inspectorStore)(nil)
+
 func (s *inspectorStore) Get(context.Context, Key) (Entry, error) { return Entry{}, nil }
 func (s *inspectorStore) List(context.Context, Filter, string, int) ([]Entry, string, error) {
 	return nil, "", nil
 }
-func (s *inspectorStore) Forget(context.Context, Key, uint64) error { return s.note("Forget") }
-func (s *inspectorStore) Revive(context.Context, Key, uint64) error { return s.note("Revive") }
+func (s *inspectorStore) Forget(context.Context, Key, Record) error { return s.note("Forget") }
+func (s *inspectorStore) Revive(context.Context, Key, Record) error { return s.note("Revive") }
 
 type batchStore struct {
 	methodStore

@@ -102,6 +102,12 @@ func (e *effects) add(m *bus.Message) {
 	e.ids = append(e.ids, m.ID)
 }
 
+func (e *effects) total() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.ids)
+}
+
 func (e *effects) count(id string) (n int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
