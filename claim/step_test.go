@@ -156,7 +156,10 @@ func randomStep(rng *rand.Rand, key Key, rec *Record) Op {
 	}
 	op.Request = Request{Token: tokens[rng.IntN(3)], TTL: time.Second, Retention: seconds(5),
 		MaxAttempts: rng.IntN(4), Takeover: Takeover(rng.IntN(2)), Fingerprint: Fingerprint{byte(rng.IntN(3) / 2)}}
-	op.Grant = rec.grant()
+	op.Grant, op.Seen = rec.grant(), rec.State
+	if rng.IntN(4) == 0 {
+		op.Seen = State(rng.IntN(5))
+	}
 	if op.Grant.Token.IsZero() || rng.IntN(4) == 0 {
 		op.Grant.Token = tokens[rng.IntN(3)]
 	}

@@ -2,6 +2,7 @@ package faultstore
 
 import (
 	"context"
+	"errors"
 
 	"github.com/oncebus/once/claim"
 )
@@ -70,18 +71,24 @@ func (t *trip) pass(ctx context.Context) bool {
 // carry sends what the faults let through and sets the answers.
 func (t *trip) carry(ctx context.Context) {
 	var through []*claim.Op
+	first := make([]claim.Op, len(t.ops)) // of Twice
 	for i, op := range t.ops {
 		switch t.faults[i] {
 		case None, LoseReply:
 			through = append(through, op)
 		case Twice:
-			first := *op
-			through = append(through, &first, op)
+			first[i] = *op
+			through = append(through, &first[i], op)
 		}
 	}
 	t.send(ctx, through)
 	for i, op := range t.ops {
 		switch t.faults[i] {
+		case Twice:
+			// A context that ends between the two must not make a lie of it.
+			if errors.Is(op.Err, claim.ErrUnavailable) && !errors.Is(first[i].Err, claim.ErrUnavailable) {
+				op.Fail(claim.Unknown(errFault))
+			}
 		case Fail:
 			op.Fail(claim.Unavailable(errFault))
 		case LoseRequest, LoseReply:

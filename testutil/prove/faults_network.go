@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/oncebus/once/testutil/nemesis"
@@ -75,8 +76,9 @@ func (s scale) clocks() (all []experiment) {
 				err := w.Clock.Step(d)
 				w.Stepped()
 				w.Disturb(func(context.Context) error {
-					// A copy finds the claim at its age by the new clock.
-					err = errors.Join(err, w.Publish(h.Order))
+					// A copy at another worker finds the claim at its age by the new clock.
+					// As many as there are handlers, for one worker may be sent the first.
+					err = errors.Join(err, w.Publish(slices.Repeat([]string{h.Order}, 24)...))
 					w.Pass(lease)
 					w.Stepped() // what it may excuse ends
 					return err
@@ -86,6 +88,10 @@ func (s scale) clocks() (all []experiment) {
 				t.Clock, t.Steps, t.Worker.Slow = true, true, lease/2
 				if p == p7 {
 					t.Worker.Slow = 0
+				}
+			}).expecting(func(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
+				if p == p4 && d > 0 && r.Expiries == 0 {
+					say("no lease ran out by the new clock")
 				}
 			}))
 		}

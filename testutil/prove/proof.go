@@ -135,7 +135,7 @@ func (p *proof) failures(r *result) {
 
 // add sums up a row.
 func (p *proof) add(c *campaign, m row) {
-	f := faultProof{Fault: m.fault, Title: m.title, Expect: m.expect, Missing: m.missing, Seconds: map[string]int{}, Overlaps: map[string]int{}}
+	f := faultProof{Fault: m.fault, Title: m.title, Expect: m.expect, Missing: m.missing, Seconds: map[string]int{}, Overlaps: map[string]int{}, Trials: []trialProof{}}
 	struck := map[nemesis.Point]bool{}
 	for _, r := range c.results {
 		if r.Fault != m.fault || r.control {

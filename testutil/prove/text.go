@@ -63,7 +63,7 @@ func (p *proof) markdown() string {
 	line("Written by `%s`, begun %s, in %s; do not edit. The same with every trial: [proof.json](proof.json).\n",
 		p.Command, p.Begun.Format("2006-01-02 15:04 MST"), p.Elapsed)
 	if len(p.Failures) > 0 {
-		line("**%d expectations failed:**\n", len(p.Failures))
+		line("**Not everything held:**\n")
 		for _, f := range p.Failures {
 			line("- %s", f)
 		}
@@ -139,7 +139,7 @@ p0 before the claim is sent, p1 claim in flight, p2 claim executed and its reply
 p5 effect done, p6 commit executed and its reply lost, p7 done, p8 ack sent or lost. **Lost** orders are gone from the bus
 without an effect or a dead letter; there must be none. **Ran again** counts effects after the first of an order, and **per
 million** relates them to the orders of the trials, in which faults are far more frequent than in any production: it is
-not a rate to expect, and grows with -messages unchanged and more faults. **Why** comes from the ledger that handlers append
+no rate to expect there. **Why** comes from the ledger that handlers append
 to, the log of injected faults and the exits of processes, never from the library's word; one without a reason is a failure.
 **Takeover** is the time from a kill to the next run of what was in flight, where the lease is 1 s and the ack wait 1 s.
 `
