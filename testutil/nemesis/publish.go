@@ -31,7 +31,7 @@ func (w *World) publishAll(ctx context.Context) (p published, err error) {
 	if w.Trial.Hit == nil {
 		return p, nil
 	}
-	if _, err = w.drainWith(ctx, js, 0); err != nil {
+	if _, err = w.drainWith(ctx, js); err != nil {
 		return p, err
 	}
 	if err = w.calm(); err != nil {
@@ -166,10 +166,26 @@ func (w *World) drain(ctx context.Context) (left int, err error) {
 		return -1, err
 	}
 	defer done()
-	return w.drainWith(ctx, js, 0)
+	return w.drainWith(ctx, js)
 }
 
-func (w *World) drainWith(ctx context.Context, js jetstream.JetStream, most int) (left int, err error) {
+// left returns how many messages are in the stream.
+func (w *World) left() (int, error) {
+	js, done, err := w.jetStream()
+	if err != nil {
+		return -1, err
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	s, err := js.Stream(ctx, streamName)
+	if err != nil {
+		return -1, fmt.Errorf("nemesis: %w", err)
+	}
+	return int(s.CachedInfo().State.Msgs), nil
+}
+
+func (w *World) drainWith(ctx context.Context, js jetstream.JetStream) (left int, err error) {
 	left = -1
 	err = await(ctx, w.Trial.Limit, "the stream to be empty", func() bool {
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
@@ -178,7 +194,7 @@ func (w *World) drainWith(ctx context.Context, js jetstream.JetStream, most int)
 		if err == nil {
 			left = int(s.CachedInfo().State.Msgs)
 		}
-		return err == nil && left <= most
+		return err == nil && left == 0
 	})
 	return left, err
 }

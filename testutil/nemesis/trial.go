@@ -161,7 +161,7 @@ func (w *World) carryOut(ctx context.Context) (*Result, error) {
 	}
 	if errors.Is(err, errDeadline) || errors.Is(err, context.DeadlineExceeded) {
 		r.fail("not finished in time: %v", err)
-		err = nil
+		left, err = w.left()
 	}
 	if calm := w.calm(); calm != nil {
 		r.fail("a fault was not repaired: %v", calm)

@@ -86,6 +86,7 @@ func (s scale) clocks() (all []experiment) {
 				return nemesis.GoOn
 			}, p).with(func(t *nemesis.Trial) {
 				t.Clock, t.Steps, t.Worker.Slow = true, true, lease/2
+				t.Limit = time.Minute // what waits for the clock would wait for an hour
 				if p == p7 {
 					t.Worker.Slow = 0
 				}
