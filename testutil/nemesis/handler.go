@@ -98,10 +98,11 @@ func (w *worker) effect(ctx context.Context, m *bus.Message) (err error) {
 	note := "failed"
 	defer func() { say(lineEnd, note) }()
 	planned := w.Plan.At(orderOf(v.order)) != ""
-	if w.hook(P4, v.order) == Fail || planned && w.FailFirst && v.tries == 1 {
+	w.hook(P4, v.order)
+	if planned && w.FailFirst && v.tries == 1 {
 		return errors.New("the first run fails")
 	}
-	if planned && w.Slow > 0 && !w.work(ctx) {
+	if planned && w.Slow > 0 && !pause(ctx, w.Slow) {
 		note = "lost"
 		return context.Cause(ctx)
 	}
@@ -118,21 +119,11 @@ func (w *worker) effect(ctx context.Context, m *bus.Message) (err error) {
 	if planned && w.Result > 0 {
 		dedupe.SetResult(ctx, make([]byte, w.Result))
 	}
-	if w.hook(P5, v.order) == Fail {
-		return errors.New("failed after the effect")
-	}
+	w.hook(P5, v.order)
 	if note == "failed" {
 		note = "ok"
 	}
 	return nil
-}
-
-// work takes its time and reports whether it could finish.
-func (w *worker) work(ctx context.Context) bool {
-	if w.Stubborn {
-		ctx = context.WithoutCancel(ctx)
-	}
-	return pause(ctx, w.Slow)
 }
 
 func (w *worker) write(l Line) {
@@ -143,13 +134,11 @@ func (w *worker) write(l Line) {
 	}
 }
 
-// hook is called at a point of an order. It does what the trial answers, and
-// returns it.
-func (w *worker) hook(p Point, order string) Action {
-	if w.Plan.At(orderOf(order)) != p {
-		return GoOn
+// hook is called at a point of an order. It does what the trial answers.
+func (w *worker) hook(p Point, order string) {
+	if w.Plan.At(orderOf(order)) == p {
+		w.act(w.ask(p, order))
 	}
-	return w.act(w.ask(p, order))
 }
 
 func (w *worker) ask(p Point, order string) Action { return w.asker.ask(p, order) }

@@ -45,7 +45,6 @@ const (
 	Term   Action = "term"   // SIGTERM
 	Panic  Action = "panic"  // of the handler
 	Goexit Action = "goexit" // of the handler
-	Fail   Action = "fail"   // the handler returns an error
 	Reset  Action = "reset"  // the connection is reset
 	Drop   Action = "drop"   // the reply is swallowed, the connection stays
 )

@@ -65,9 +65,8 @@ type Worker struct {
 	Drain     time.Duration // of the consumer when it is told to stop
 
 	// Slow is how long the handlers of the planned orders take. They heed their
-	// context unless Stubborn.
-	Slow     time.Duration
-	Stubborn bool
+	// context.
+	Slow time.Duration
 	// FailFirst makes the first run of planned orders fail before the effect.
 	FailFirst bool
 	// Result is the size of a result that planned orders set.

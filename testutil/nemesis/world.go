@@ -28,7 +28,7 @@ type World struct {
 	Clock       *Clock
 	Slots       []*Slot
 
-	ctx     context.Context
+	ctx     context.Context // the trial's, which the world does not outlive
 	control *control
 	hitting sync.Mutex
 	after   sync.WaitGroup // what is repaired in the background

@@ -31,14 +31,13 @@ type proof struct {
 	Deliveries int `json:"deliveries"`
 	Lost       int `json:"lost"`
 
-	Faults     []faultProof        `json:"faults"`
-	Controls   []trialProof        `json:"negative_controls"`
-	Invariants map[string]int      `json:"invariants_checked_in_trials"`
-	Cells      int                 `json:"cells"`
-	Covered    int                 `json:"cells_covered"`
-	NotCovered []string            `json:"not_covered"`
-	Failures   []string            `json:"failures"`
-	covered    map[string][]string // points by fault
+	Faults     []faultProof   `json:"faults"`
+	Controls   []trialProof   `json:"negative_controls"`
+	Invariants map[string]int `json:"invariants_checked_in_trials"`
+	Cells      int            `json:"cells"`
+	Covered    int            `json:"cells_covered"`
+	NotCovered []string       `json:"not_covered"`
+	Failures   []string       `json:"failures"`
 }
 
 // faultProof is a row of the matrix.
@@ -110,7 +109,7 @@ func (c *campaign) proof(args []string) *proof {
 	p := &proof{
 		Command: strings.Join(append([]string{"go run ./testutil/prove"}, args...), " "),
 		Seed:    c.seed, Begun: c.begun.UTC().Truncate(time.Second), Elapsed: c.ended.Sub(c.begun).Round(time.Second).String(),
-		Machine: machine(), Versions: versions(), Invariants: map[string]int{}, covered: map[string][]string{},
+		Machine: machine(), Versions: versions(), Invariants: map[string]int{}, Failures: []string{},
 	}
 	rows := append([]row{{fault: noFault, title: "no fault", expect: "one run each, no takeover"}}, matrix...)
 	for _, m := range rows {
