@@ -8,6 +8,7 @@ package natstest
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -18,7 +19,6 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 )
 
 // startTimeout is how long a server may take until it takes connections. The
@@ -162,7 +162,7 @@ func (s *Server) JetStream(opts ...nats.Option) jetstream.JetStream {
 // end of the test. It takes the subjects below Subject of its name.
 func Stream(t testing.TB, js jetstream.JetStream) jetstream.Stream {
 	t.Helper()
-	name := "T" + nuid.Next()
+	name := "T" + rand.Text()
 	s, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
 		Name:     name,
 		Subjects: []string{Subject(name) + ".>"},
