@@ -121,12 +121,16 @@ func (s scale) restart(p nemesis.Point, persistence string) experiment {
 		})
 		return nemesis.GoOn
 	}, p)
-	if persistence == "none" {
-		e.Forgets, e.Unpersisted = true, true
-		return e
+	if persistence != "none" {
+		e.StoreArgs = []string{"--appendonly", "yes", "--appendfsync", persistence}
 	}
-	e.StoreArgs = []string{"--appendonly", "yes", "--appendfsync", persistence}
-	return e.struckOnce(p)
+	if persistence == "always" {
+		return e.struckOnce(p)
+	}
+	// With everysec Redis keeps writes to itself while an fsync is under way, for
+	// up to two seconds, and a kill takes them along.
+	e.Forgets, e.Unpersisted = true, true
+	return e
 }
 
 // failover are trials with a primary and a replica.

@@ -43,7 +43,7 @@ var matrix = []row{
 	{"F4", "one reply of the store lost", points(p2, p6, nemesis.AtExtend, nemesis.AtRelease), "no second run; SET NX loses messages here", ""},
 	{"F5", "store slower than the timeout; jitter", every, "every call returns at its deadline", ""},
 	{"F6", "store stopped, shorter and longer than the lease", points(p1, p4, p6), "short: nothing; long: handlers are cancelled, late commands do no harm", ""},
-	{"F7", "store killed and restarted: no persistence, everysec, always", points(p3, p4, p7), "none: second runs are counted; always: records survive", "a kill leaves the page cache, so everysec loses nothing here; a power cut would"},
+	{"F7", "store killed and restarted: no persistence, everysec, always", points(p3, p4, p7), "none, everysec: second runs are counted; always: records survive", "a power cut: a kill leaves what the kernel has cached"},
 	{"F8", "failover to a replica that was cut off", points(p3, p7), "second runs are counted, no loss; with WaitReplicas claims are refused", "Sentinel: the failover is carried out by hand"},
 	{"F9", "consumer cut off from the store", every, "fails closed, the circuit opens and closes by itself", ""},
 	{"F10", "consumer cut off from the bus", points(p4, p7, p8), "one execution, later deliveries are answered done", ""},
