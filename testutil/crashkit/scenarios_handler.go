@@ -1,0 +1,27 @@
+package crashkit
+
+import "github.com/oncebus/once/bus"
+
+// failuresAt are what a process lives through in the middle of its handler.
+func failuresAt(c recordedCall, first bool) []scenario {
+	before, during, after := onCall(calling, c), onCall(inFlight, c), onCall(happened, c)
+	all := []scenario{
+		{name: "%s fails, and did not happen", cause: failed.unless(first), arrange: func(w *world) { w.failAt(before) }},
+		{name: "%s fails, and did happen", cause: failed, arrange: func(w *world) { w.failAt(after) }},
+		{name: "panic after %s", cause: failed, arrange: func(w *world) { w.panicAt(after) }},
+		{name: "%s hangs beyond MaxRun, and does not happen", cause: overran, arrange: func(w *world) { w.hangAt(during) }},
+		{name: "%s hangs beyond MaxRun, and did happen", cause: overran, arrange: func(w *world) { w.hangAt(after) }},
+		{name: "told to stop before %s", cause: shutDown.unless(first), arrange: func(w *world) {
+			w.doAt(before, func() { w.a.stop(bus.ErrDrainTimeout) })
+		}},
+		{name: "cut off from the store before %s", cause: outlived, arrange: func(w *world) {
+			w.doAt(before, func() { w.down(0, w.a) })
+			w.sleepAt(before, 2*w.opts.Dedupe.Lease)
+		}},
+	}
+	if !c.inline {
+		// A panic in a goroutine of the handler's own would end the test program.
+		all = append(all[:2], all[3:]...)
+	}
+	return all
+}
