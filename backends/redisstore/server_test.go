@@ -332,7 +332,7 @@ func TestAReplicaGrantsNothing(t *testing.T) {
 // The figure and what it is made of are in docs/redis.md. Debian's Redis is built
 // with an allocator that rounds 24 bytes up to 32, twice for each key; with the
 // one that Redis brings along an id takes some 24 bytes less.
-func TestARememberedIDTakesAtMost130Bytes(t *testing.T) {
+func TestARememberedIDTakesAtMost135Bytes(t *testing.T) {
 	s := redistest.StartOwn(t, "--maxmemory-policy", "noeviction")
 	admin := s.Client()
 	before := usedMemory(t, admin)
@@ -364,8 +364,8 @@ func TestARememberedIDTakesAtMost130Bytes(t *testing.T) {
 	}
 	each := float64(usedMemory(t, admin)-before) / n
 	t.Logf("%.1f bytes for each of %d ids; MEMORY USAGE of one is %d", each, n, admin.MemoryUsage(t.Context(), name).Val())
-	if each > 130 {
-		t.Errorf("%.1f bytes for each remembered id, want at most 130", each)
+	if each > 135 {
+		t.Errorf("%.1f bytes for each remembered id, want at most 135", each)
 	}
 }
 
