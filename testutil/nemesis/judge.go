@@ -356,6 +356,8 @@ func (r *Report) add(o *Report) {
 	a.StoreDown += b.StoreDown
 	a.MissingID += b.MissingID
 	a.DeadLettered += b.DeadLettered
+	r.Calls += o.Calls
+	r.Late += o.Late
 	r.Overshoot = max(r.Overshoot, o.Overshoot)
 	r.Leaked += o.Leaked
 	r.Corrupt += o.Corrupt

@@ -62,13 +62,20 @@ func onTheWire(kind claim.OpKind, p Point) bool {
 	return false
 }
 
+// LateBy is how much a call may outlive its deadline before it counts as late.
+const LateBy = 100 * time.Millisecond
+
 // late notes by how much an operation outlived its deadline.
 func (s *watched) late(ctx context.Context) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return
 	}
+	s.w.calls.Add(1)
 	over := int64(time.Since(deadline))
+	if over > int64(LateBy) {
+		s.w.late.Add(1)
+	}
 	for {
 		most := s.w.overshoot.Load()
 		if over <= most || s.w.overshoot.CompareAndSwap(most, over) {

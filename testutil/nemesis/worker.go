@@ -79,7 +79,9 @@ type Worker struct {
 type Report struct {
 	Dedupe    dedupe.Stats
 	Bus       natsbus.Stats
-	Overshoot time.Duration // the most that a call to the store outlived its deadline
+	Calls     int64         // to the store, with a deadline
+	Late      int64         // of these, returned more than LateBy after it
+	Overshoot time.Duration // the most that a call outlived its deadline
 	Leaked    int           // goroutines left after everything was closed
 	Corrupt   int64         // operations that met a record which cannot be read
 	Unknown   int64         // and that had no answer
@@ -94,7 +96,7 @@ type worker struct {
 	traps  traps
 	runs   atomic.Int64
 
-	overshoot                     atomic.Int64
+	calls, late, overshoot        atomic.Int64
 	corrupt, unknown, unavailable atomic.Int64
 }
 
@@ -177,6 +179,7 @@ func (w *worker) run(ctx context.Context) (report Report, err error) {
 	defer cancel()
 	report.Dedupe, err = finish(closing, err)
 	report.Bus = messages.Stats()
+	report.Calls, report.Late = w.calls.Load(), w.late.Load()
 	report.Overshoot = time.Duration(w.overshoot.Load())
 	report.Corrupt, report.Unknown, report.Down = w.corrupt.Load(), w.unknown.Load(), w.unavailable.Load()
 	return report, err

@@ -86,6 +86,8 @@ type trialProof struct {
 	Accepted    int                   `json:"sink_accepted,omitempty"`
 	Refused     int                   `json:"sink_refused,omitempty"`
 	LostCommits int64                 `json:"stale_commits_refused"`
+	Calls       int64                 `json:"calls_to_the_store"`
+	Late        int64                 `json:"calls_100ms_after_their_deadline"`
 	Overshoot   float64               `json:"longest_overshoot_of_a_deadline_seconds"`
 	Circuits    int                   `json:"circuits_opened"`
 	Recovered   int                   `json:"circuits_closed"`
@@ -99,7 +101,7 @@ func trialOf(r *result) trialProof {
 		Fault: r.Fault, Name: r.Name, Orders: r.Orders, Messages: r.Messages, Deliveries: r.Deliveries, Runs: r.Runs,
 		Effects: r.Effects, Hits: r.Hits, Kills: r.Kills, Lost: r.Lost, Dead: r.Dead, Seconds: r.Seconds, Overlaps: r.Overlaps,
 		Unexplained: r.Unexplained, Expiries: r.Expiries, Accepted: r.Accepted, Refused: r.Refused,
-		LostCommits: r.Workers.Dedupe.LostCommits, Overshoot: max(0, r.Workers.Overshoot.Seconds()),
+		LostCommits: r.Workers.Dedupe.LostCommits, Calls: r.Workers.Calls, Late: r.Workers.Late, Overshoot: max(0, r.Workers.Overshoot.Seconds()),
 		Circuits: r.Circuits, Recovered: r.Recovered, Checked: r.Checked, Failures: r.Failures, Elapsed: r.Elapsed.Seconds(),
 	}
 }
