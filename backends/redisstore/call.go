@@ -61,6 +61,7 @@ type call struct {
 	ops   []*claim.Op
 	stamp stamp
 	key   string // the first key, where go-redis routes by it
+	heads []blob // of the runs; they share one array of bytes
 	args  []any
 	cmd   *redis.StringCmd
 	wait  *redis.IntCmd // the WAIT behind it, where there is one
@@ -124,7 +125,7 @@ func (f *flight) add(prefix string, op *claim.Op) {
 	f.ops = append(f.ops, op)
 	f.buf = appendKey(f.buf, prefix, op.Key)
 	f.ends = append(f.ends, len(f.buf))
-	f.buf = appendOp(f.buf, op)
+	f.buf = appendBody(f.buf, op)
 	f.ends = append(f.ends, len(f.buf))
 }
 
@@ -165,7 +166,12 @@ func (f *flight) book(ctx context.Context, first, end int, nonce [8]byte, routed
 		args[3] = &c.key
 	}
 	args = append(args, &c.stamp)
-	for i := first; i < end; i++ {
+	c.head()
+	for i, run := first, 0; i < end; i++ {
+		if i == first || !sameTerms(f.ops[i-1], f.ops[i]) {
+			args = append(args, &c.heads[run])
+			run++
+		}
 		args = append(args, &f.blobs[2*i+1])
 	}
 	// A command may be used again while its arguments are the same array. A
@@ -177,6 +183,32 @@ func (f *flight) book(ctx context.Context, first, end int, nonce [8]byte, routed
 	}
 	c.args = args
 	return c
+}
+
+// head makes the heads of the call's runs.
+func (c *call) head() {
+	runs := 1
+	for i := 1; i < len(c.ops); i++ {
+		if !sameTerms(c.ops[i-1], c.ops[i]) {
+			runs++
+		}
+	}
+	var bytes []byte
+	if cap(c.heads) > 0 {
+		bytes = c.heads[:1][0].b[:0]
+	}
+	// Enough at once: an array that grew would leave heads behind in the old one.
+	bytes = slices.Grow(bytes, runs*headBytes)
+	c.heads = slices.Grow(c.heads[:0], runs)
+	for first, i := 0, 1; i <= len(c.ops); i++ {
+		if i < len(c.ops) && sameTerms(c.ops[i-1], c.ops[i]) {
+			continue
+		}
+		start := len(bytes)
+		bytes = appendHead(bytes, c.ops[first], i-first)
+		c.heads = append(c.heads, blob{bytes[start:]})
+		first = i
+	}
 }
 
 // use makes s the script that the call runs: by its digest, or by its text.

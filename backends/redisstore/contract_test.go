@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	// The cases on real servers wait for the server's clock far more than they
 	// compute, so many may run at a time.
 	flag.Parse()
-	if err := flag.Set("test.parallel", "24"); err != nil {
+	if err := flag.Set("test.parallel", "12"); err != nil {
 		panic(err)
 	}
 	redis.SetLogger(silence{}) // connections break here on purpose
@@ -39,7 +39,7 @@ func (silence) Printf(context.Context, string, ...any) {}
 
 // unit is the shortest lease on a real server. Some cases fail if the machine
 // stands still for two of them.
-const unit = 80 * time.Millisecond
+const unit = 100 * time.Millisecond
 
 func TestContractOnMiniredis(t *testing.T) { claimtest.Run(t, onMiniredis) }
 

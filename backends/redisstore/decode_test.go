@@ -29,9 +29,9 @@ var nonceForTests = [8]byte([]byte("nonce-01"))
 
 // answers are replies that state.lua gives, with now = 1000.
 var answers = []string{
-	cells("C", 1000, 2000, 1),
-	cells("T", 1001, 2000, 7),
-	cells("A", 900, 1500, 1),
+	cells("C", 2000, 1, 60000, 1000),
+	cells("T", 2000, 7, 60000, 1001),
+	cells("A", 1500, 1, 60000, 900),
 	cells("P", 1001),
 	cells("F", 5000, 900),
 	cells("D", 5000, 900, "4", 6, "result"),
@@ -110,17 +110,17 @@ func TestAReplyIsReadWholeOrNotAtAll(t *testing.T) {
 		}
 		return ops
 	}
-	good := cells("C", 1000, 2000, 1)
+	good := cells("C", 2000, 1, 60000, 1000)
 	for name, text := range map[string]string{
 		"one answer":    head + good,
 		"three answers": head + good + good + good,
 		"half of one":   head + good + good[:20],
 		"no letter":     head + good + "?",
-		"no number":     head + good + "C" + strings.Repeat("x", 48),
-		"a zero fence":  head + good + cells("C", 0, 2000, 1),
-		"a lease over":  head + good + cells("C", 1000, 1000, 1),
+		"no number":     head + good + "C" + strings.Repeat("x", 64),
+		"a zero fence":  head + good + cells("C", 2000, 1, 60000, 0),
+		"a lease over":  head + good + cells("C", 1000, 1, 60000, 1000),
 		"of no claim":   head + good + "O",
-		"a huge number": head + good + cells("C", 1000, 2000) + strings.Repeat("9", 16),
+		"a huge number": head + good + cells("C", 2000, 1, 60000) + strings.Repeat("9", 16),
 	} {
 		ops := claims()
 		landed(text, ops...).land(nil)
@@ -142,7 +142,7 @@ func TestAReplyIsReadWholeOrNotAtAll(t *testing.T) {
 func recordSeeds(key claim.Key) []string {
 	id := string(appendID(nil, key))
 	token, none := strings.Repeat("t", 16), strings.Repeat("\x00", 16)
-	open := cells(token, 1000, 2000, 3, 60000, none)
+	open := cells(2000, 3, 60000, 1000, token, none)
 	return []string{
 		"1767323045000000", "7",
 		cells("D", 7, none, "0"), cells("D", 7, token, "6", "result"), cells("D", 7, none, "3"),
@@ -213,8 +213,8 @@ func encodeRecord(rec claim.Record) string {
 		return cells("D", int(rec.Fence), string(rec.Fingerprint[:]), string(rune('0'+flags)), string(rec.Result))
 	}
 	mark := map[claim.State]string{claim.StatePending: "P", claim.StateReleased: "R", claim.StateDead: "X"}[rec.State]
-	s := cells(mark, string(rec.Token[:]), int(rec.Fence), int(rec.Deadline), rec.Attempt,
-		int(rec.Retention/time.Microsecond), string(rec.Fingerprint[:]))
+	s := cells(mark, int(rec.Deadline), rec.Attempt, int(rec.Retention/time.Microsecond), int(rec.Fence),
+		string(rec.Token[:]), string(rec.Fingerprint[:]))
 	if rec.State == claim.StateDead {
 		s += cells(len(rec.Reason), rec.Reason)
 	}

@@ -31,66 +31,82 @@ func appendKey(b []byte, prefix string, k claim.Key) []byte {
 	return append(append(b, prefix...), d[:]...)
 }
 
-// appendOp appends op as state.lua reads it. op is valid.
-func appendOp(b []byte, op *claim.Op) []byte {
-	g := &op.Grant
-	switch op.Kind {
+// letters name the kinds of operations to state.lua.
+var letters = [...]byte{
+	claim.OpTryClaim: 'C', claim.OpExtend: 'E', claim.OpMarkDone: 'D', claim.OpMarkDead: 'X',
+	claim.OpRelease: 'R', claim.OpForget: 'F', claim.OpRevive: 'V',
+}
+
+// headBytes is the size of the longest head: a letter and four cells.
+const headBytes = 1 + 4*cellBytes
+
+// sameTerms reports whether a and b may stand in one run, under one head.
+func sameTerms(a, b *claim.Op) bool {
+	if a.Kind != b.Kind {
+		return false
+	}
+	switch a.Kind {
 	case claim.OpTryClaim:
-		return appendTryClaim(b, op)
-	case claim.OpExtend:
-		b = appendGrant(append(b, 'E'), g.Token, g.Fence)
-		return appendMicros(b, op.TTL)
+		p, q := &a.Request, &b.Request
+		return p.TTL == q.TTL && p.MaxAttempts == q.MaxAttempts && p.Retention == q.Retention && p.Takeover == q.Takeover
+	case claim.OpExtend, claim.OpRelease:
+		return a.TTL == b.TTL
 	case claim.OpMarkDone:
-		return appendMarkDone(b, op)
-	case claim.OpMarkDead:
-		b = appendGrant(append(b, 'X'), g.Token, g.Fence)
-		return append(b, claim.CutReason(op.Reason)...)
-	case claim.OpRelease:
-		b = appendGrant(append(b, 'R'), g.Token, g.Fence)
-		b = appendMicros(b, op.TTL)
-		b = appendNumber(b, int64(g.Attempt))
-		return appendID(b, op.Key)
-	case claim.OpForget:
-		return appendSeen(append(b, 'F'), op)
-	default: // claim.OpRevive; Validate let nothing else pass
-		return appendID(appendSeen(append(b, 'V'), op), op.Key)
+		return a.Completion.Retention == b.Completion.Retention
 	}
+	return true
 }
 
-// seenLetters are the states that a record may show to an operator.
-var seenLetters = [...]byte{claim.StatePending: 'P', claim.StateReleased: 'R', claim.StateDone: 'D', claim.StateDead: 'X'}
-
-// appendSeen appends the state and the fence that an operator saw, in the place
-// of a grant. The fence may be any number; no record has one over
-// claim.MaxFence, nor this cell.
-func appendSeen(b []byte, op *claim.Op) []byte {
-	var state claim.Token
-	if int(op.Seen) < len(seenLetters) {
-		state[0] = seenLetters[op.Seen]
-	}
-	if op.Grant.Fence > claim.MaxFence {
-		return append(append(b, state[:]...), "no fence at all!"...)
-	}
-	return appendGrant(b, state, op.Grant.Fence)
-}
-
-func appendTryClaim(b []byte, op *claim.Op) []byte {
-	req := &op.Request
-	letter := byte('C')
-	if req.Takeover == claim.Park {
+// appendHead appends the head of a run of count operations on op's terms.
+func appendHead(b []byte, op *claim.Op, count int) []byte {
+	letter := letters[op.Kind]
+	if op.Kind == claim.OpTryClaim && op.Request.Takeover == claim.Park {
 		letter = 'K'
 	}
-	b = append(b, letter)
-	b = append(b, req.Token[:]...)
-	b = appendMicros(b, req.TTL)
-	b = appendNumber(b, int64(req.MaxAttempts))
-	b = appendMicros(b, req.Retention)
-	b = append(b, req.Fingerprint[:]...)
-	return appendID(b, op.Key)
+	b = appendNumber(append(b, letter), int64(count))
+	switch op.Kind {
+	case claim.OpTryClaim:
+		b = appendMicros(b, op.Request.TTL)
+		b = appendNumber(b, int64(op.Request.MaxAttempts))
+		return appendMicros(b, op.Request.Retention)
+	case claim.OpExtend, claim.OpRelease:
+		return appendMicros(b, op.TTL)
+	case claim.OpMarkDone:
+		return appendMicros(b, op.Completion.Retention)
+	}
+	return b
 }
 
-func appendMarkDone(b []byte, op *claim.Op) []byte {
-	c := &op.Completion
+// appendBody appends what op has for itself. op is valid.
+func appendBody(b []byte, op *claim.Op) []byte {
+	switch op.Kind {
+	case claim.OpTryClaim:
+		b = append(b, op.Request.Token[:]...)
+		b = append(b, op.Request.Fingerprint[:]...)
+		return appendID(b, op.Key)
+	case claim.OpExtend:
+		return appendOwner(b, op.Grant)
+	case claim.OpMarkDone:
+		return appendCompletion(appendOwner(b, op.Grant), &op.Completion)
+	case claim.OpMarkDead:
+		return append(appendOwner(b, op.Grant), claim.CutReason(op.Reason)...)
+	case claim.OpRelease:
+		b = appendNumber(appendOwner(b, op.Grant), int64(op.Grant.Attempt))
+		return appendID(b, op.Key)
+	case claim.OpForget:
+		return appendSeen(b, op)
+	default: // claim.OpRevive; Validate let nothing else pass
+		return appendID(appendSeen(b, op), op.Key)
+	}
+}
+
+// appendOwner appends what a record is held by.
+func appendOwner(b []byte, g claim.Grant) []byte {
+	return append(appendNumber(b, int64(g.Fence)), g.Token[:]...)
+}
+
+// appendCompletion appends c, unless there is nothing in it to keep.
+func appendCompletion(b []byte, c *claim.Completion) []byte {
 	result, flags := c.Result, 0
 	if c.Omitted {
 		flags |= flagOmitted
@@ -102,15 +118,31 @@ func appendMarkDone(b []byte, op *claim.Op) []byte {
 	case result != nil:
 		flags |= flagResult
 	}
-	b = appendGrant(append(b, 'D'), op.Grant.Token, op.Grant.Fence)
-	b = appendMicros(b, c.Retention)
+	if flags == 0 && c.Fingerprint.IsZero() {
+		return b
+	}
 	b = append(b, c.Fingerprint[:]...)
 	b = append(b, '0'+byte(flags))
 	return append(b, result...)
 }
 
-func appendGrant(b []byte, t claim.Token, fence uint64) []byte {
-	return appendNumber(append(b, t[:]...), int64(fence))
+// marks are the first bytes of the records that an operator may see, by their
+// states.
+var marks = [...]byte{claim.StatePending: 'P', claim.StateReleased: 'R', claim.StateDone: 'D', claim.StateDead: 'X'}
+
+// appendSeen appends the fence and the state that an operator saw. The fence may
+// be any number; no record has one over claim.MaxFence, nor this cell.
+func appendSeen(b []byte, op *claim.Op) []byte {
+	if op.Grant.Fence > claim.MaxFence {
+		b = append(b, "no fence at all!"...)
+	} else {
+		b = appendNumber(b, int64(op.Grant.Fence))
+	}
+	mark := byte(0)
+	if int(op.Seen) < len(marks) {
+		mark = marks[op.Seen]
+	}
+	return append(b, mark)
 }
 
 // appendMicros cuts d to the microsecond, as claim.Instant.Add does.

@@ -216,13 +216,7 @@ func decodeEntry(values []any, i int, d claim.Digest) (entry claim.Entry, ok boo
 		if entry.Record, ok = decodeRecord(value, d, expires); !ok {
 			return entry, false
 		}
-		if left < 0 && (entry.State == claim.StateDone || entry.State == claim.StateDead) {
-			return entry, false // ours have an end
-		}
-		if entry.Now >= entry.Expires {
-			entry.Record = claim.Record{} // Redis is a moment late
-		}
-		return entry, true
+		return entry, left >= 0 // ours have an end
 	}
 	return entry, false
 }

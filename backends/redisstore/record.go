@@ -56,26 +56,24 @@ func decodeDone(rec *claim.Record, r *reply) bool {
 
 // decodeOpen reads a record that keeps its key.
 func decodeOpen(rec *claim.Record, r *reply, mark byte, d claim.Digest) bool {
-	token, ok := r.take(len(rec.Token))
-	if !ok {
-		return false
-	}
-	copy(rec.Token[:], token)
 	var numbers [4]int64
+	var ok bool
 	for i := range numbers {
 		if numbers[i], ok = r.number(); !ok {
 			return false
 		}
 	}
-	fingerprint, ok := r.take(len(rec.Fingerprint))
-	if !ok {
+	rec.Deadline = claim.Instant(numbers[0])
+	rec.Attempt = int(numbers[1])
+	rec.Retention = time.Duration(numbers[2]) * time.Microsecond
+	rec.Fence = uint64(numbers[3])
+	token, ok := r.take(len(rec.Token))
+	fingerprint, ok2 := r.take(len(rec.Fingerprint))
+	if !ok || !ok2 {
 		return false
 	}
+	copy(rec.Token[:], token)
 	copy(rec.Fingerprint[:], fingerprint)
-	rec.Fence = uint64(numbers[0])
-	rec.Deadline = claim.Instant(numbers[1])
-	rec.Attempt = int(numbers[2])
-	rec.Retention = time.Duration(numbers[3]) * time.Microsecond
 
 	switch mark {
 	case 'P':
@@ -89,7 +87,8 @@ func decodeOpen(rec *claim.Record, r *reply, mark byte, d claim.Digest) bool {
 		}
 	}
 	if mark != 'X' {
-		// To the microsecond, where Redis knows the millisecond.
+		// To the microsecond, where Redis tells a millisecond that is not quite the
+		// one of TIME.
 		rec.Expires = rec.Deadline.Add(rec.Retention)
 	}
 	rec.Key, ok = decodeID(r.rest)

@@ -145,11 +145,6 @@ func (r *reply) claimed(letter byte, op *claim.Op) (v claim.Verdict, ok bool) {
 	v.Takeover = letter == 'T'
 	v.Grant.Token = op.Request.Token
 	v.Remaining = op.Request.TTL
-	fence, ok := r.number()
-	if !ok || fence == 0 {
-		return v, false
-	}
-	v.Grant.Fence = uint64(fence)
 	left, ok := r.until()
 	if !ok {
 		return v, false
@@ -157,8 +152,13 @@ func (r *reply) claimed(letter byte, op *claim.Op) (v claim.Verdict, ok bool) {
 	if letter == 'A' {
 		v.Remaining = left
 	}
-	v.Grant.Attempt, ok = r.attempt()
-	return v, ok && v.Grant.Attempt > 0
+	if v.Grant.Attempt, ok = r.attempt(); !ok || v.Grant.Attempt == 0 {
+		return v, false
+	}
+	_, ok = r.number() // the retention, which the caller knows
+	fence, ok2 := r.number()
+	v.Grant.Fence = uint64(fence)
+	return v, ok && ok2 && fence > 0
 }
 
 func (r *reply) done(letter byte) (v claim.Verdict, ok bool) {

@@ -119,6 +119,11 @@ func (d *duel) fight(script []byte) error {
 			rec := records[op.Key]
 			next, write := claim.Step(rec, &model, now)
 			if write {
+				if op.Kind != claim.OpRevive {
+					// Redis counts lives in milliseconds, and ours are rounded up.
+					const ms = claim.Instant(1000)
+					next.Expires = now + (next.Expires-now+ms-1)/ms*ms
+				}
 				records[op.Key] = next
 			}
 			if model.Verdict.Outcome == claim.Claimed {
@@ -229,9 +234,10 @@ func (d *duel) sameRecord(ctx context.Context, key claim.Key, model claim.Record
 		return model, fmt.Errorf("result of %d bytes, want %d", len(got.Result), len(want.Result))
 	}
 	got.Result, want.Result = nil, nil
+	// It tells them in milliseconds too, and rounds down.
 	if early := want.Expires.Sub(got.Expires); 0 < early && early < time.Millisecond {
-		// Redis tells lives in milliseconds. A revived record has what was told.
-		if got.State == claim.StateReleased {
+		if short := want.Retention - got.Retention; got.State == claim.StateReleased && 0 < short && short < time.Millisecond {
+			// A revived record has what was told.
 			model.Retention, model.Expires = got.Retention, got.Expires
 			want.Retention = got.Retention
 		}
