@@ -1,0 +1,206 @@
+package histories
+
+import (
+	"hash/maphash"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/oncebus/once/claim"
+)
+
+// maxStates is how many states of a record the model follows at the same time
+// before it gives up.
+const maxStates = 1 << 12
+
+// model is the state machine of one key, with the operations on it whose
+// outcomes are not known.
+type model struct {
+	unknown []unknown
+	// repeats lets unknown operations take effect any number of times, not once.
+	// That is less than is known, and takes much less to follow: which of them
+	// have taken effect is then no part of a state.
+	repeats bool
+	limits  limits
+	// most is how many attempts a record can have at all: one for every claim that
+	// was sent, copies included, on top of those of the highest grant.
+	most int
+	seed maphash.Seed
+	// overflow is set when a set of states outgrew maxStates. The checker may
+	// still be at work when it is read.
+	overflow atomic.Bool
+}
+
+// unknown is one copy of an operation that may take effect once, at any time
+// after its call. It has the number of the copy before it, which goes first:
+// copies are alike, so their order does not matter.
+type unknown struct {
+	op     *claim.Op
+	call   time.Duration
+	before int // -1: none
+}
+
+func newModel(ops []Operation, repeats bool) *model {
+	m := &model{limits: limitsOf(ops), repeats: repeats, seed: maphash.MakeSeed()}
+	highest := 0
+	for i := range ops {
+		o := &ops[i]
+		highest = max(highest, o.Op.Grant.Attempt)
+		if o.Op.Kind == claim.OpTryClaim && !o.NotDone() {
+			m.most += 1 + o.Copies
+		}
+	}
+	m.most += highest
+	return m
+}
+
+// add takes n copies of an operation along.
+func (m *model) add(o *Operation, n int) {
+	before := -1
+	for range n {
+		m.unknown = append(m.unknown, unknown{&o.Op, o.Call, before})
+		before = len(m.unknown) - 1
+	}
+}
+
+// porcupine returns the model in the checker's terms. A state of the checker is
+// a set of states here, as a slice in which none dominates another.
+func (m *model) porcupine() porcupine.Model {
+	return porcupine.Model{
+		Init: func() any { return []state{{}} },
+		Step: func(set, input, _ any) (bool, any) {
+			next := m.step(set.([]state), input.(*Operation))
+			return len(next) > 0, next
+		},
+		Equal:             func(a, b any) bool { return sameSet(a.([]state), b.([]state)) },
+		Hash:              func(set any) uint64 { return m.hash(set.([]state)) },
+		DescribeOperation: func(input, _ any) string { return describe(&input.(*Operation).Op) },
+		DescribeState:     func(set any) string { return describeStates(set.([]state)) },
+	}
+}
+
+// step returns the states after o, which was answered.
+func (m *model) step(set []state, o *Operation) []state {
+	all := m.landed(set, o)
+	if m.overflow.Load() {
+		return nil
+	}
+	next := collection{}
+	for s := range all.each {
+		w := window{max(s.now, o.Call), o.Return}
+		if w.empty() {
+			continue
+		}
+		for _, t := range s.apply(&o.Op, true, w) {
+			next.add(t)
+		}
+	}
+	return next.list()
+}
+
+// landed returns the states of set and all that they may become by unknown
+// operations that take effect before o, in any number and order.
+func (m *model) landed(set []state, o *Operation) collection {
+	limit := min(m.limits.at(o), m.most)
+	all := collection{}
+	for _, s := range set {
+		all.add(s)
+	}
+	for todo := slices.Clone(set); len(todo) > 0 && !m.overflow.Load(); {
+		s := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for i, u := range m.unknown {
+			w := window{max(s.now, u.call), o.Return}
+			if w.empty() || !m.mayLand(&s, i) {
+				continue
+			}
+			for _, t := range s.apply(u.op, false, w) {
+				if t.record.attempt > limit {
+					continue
+				}
+				if !m.repeats {
+					t.spent = s.spent.with(i)
+				}
+				if all.add(t) {
+					todo = append(todo, t)
+				}
+			}
+		}
+		if all.size() > maxStates {
+			m.overflow.Store(true)
+		}
+	}
+	return all
+}
+
+// mayLand reports whether copy i may still take effect.
+func (m *model) mayLand(s *state, i int) bool {
+	before := m.unknown[i].before
+	if m.repeats {
+		return before < 0
+	}
+	return !s.spent.has(i) && (before < 0 || s.spent.has(before))
+}
+
+// collection is a set of states of which none dominates another. Only states
+// with one record can.
+type collection map[record][]state
+
+// add adds s, unless a state dominates it, and removes those that it dominates.
+// It reports whether it was added.
+func (c collection) add(s state) bool {
+	same := c[s.record]
+	for i := range same {
+		if same[i].dominates(&s) {
+			return false
+		}
+	}
+	same = slices.DeleteFunc(same, func(t state) bool { return s.dominates(&t) })
+	c[s.record] = append(same, s)
+	return true
+}
+
+func (c collection) size() (n int) {
+	for _, same := range c {
+		n += len(same)
+	}
+	return n
+}
+
+// each is an iterator.
+func (c collection) each(yield func(*state) bool) {
+	for _, same := range c {
+		for i := range same {
+			if !yield(&same[i]) {
+				return
+			}
+		}
+	}
+}
+
+func (c collection) list() []state {
+	return slices.Concat(slices.Collect(maps.Values(c))...)
+}
+
+func sameSet(a, b []state) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if !slices.Contains(b, a[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// hash does not depend on the order of the set.
+func (m *model) hash(set []state) (h uint64) {
+	for i := range set {
+		h ^= maphash.Comparable(m.seed, set[i])
+	}
+	return h
+}
