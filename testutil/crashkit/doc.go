@@ -27,7 +27,7 @@
 // p8 of package claim, before and after each effect; it stands still for longer
 // than its lease and then goes on; an operation or its reply is lost, or arrives
 // twice, or late; the store is down, or forgets; an effect fails, panics or
-// hangs; the message comes twice. After most of them the message is delivered
+// hangs; the process is told to stop; the message comes twice. After most of them the message is delivered
 // once more to every process that lives, and must not run again.
 //
 // A process that dies sends nothing more to the store, the bus or an effect, and

@@ -68,8 +68,8 @@ func (r *result) tally(effect string) *tally {
 
 // broken returns which promise was broken that does not depend on the handler, or
 // "". A run that succeeded is the last one, unless the fault kept it from being
-// recorded; a message is acknowledged only after such a run; and every run has a
-// larger fence than those before it.
+// recorded; a message is acknowledged only after such a run, when its completion
+// is recorded; and every run has a larger fence than those before it.
 func (r *result) broken() string {
 	successes, counted, fence := 0, 0, uint64(0)
 	struck := false
@@ -95,6 +95,8 @@ func (r *result) broken() string {
 		return "a second run after one that must be the last"
 	case r.acked() && successes == 0:
 		return "an acknowledgement without a run that succeeded"
+	case r.early:
+		return "an acknowledgement before the completion was recorded"
 	}
 	return ""
 }

@@ -25,6 +25,7 @@ var doublesUnguarded = []string{
 	"p5 stands still before the commit is sent",
 	"charge fails, and did happen",
 	"panic after charge",
+	"Goexit after charge",
 	"charge hangs beyond MaxRun, and did happen",
 	"cut off from the store at the commit",
 	"store forgets while the handler runs, and the message comes again",

@@ -59,7 +59,8 @@ func (t trips) one(ctx context.Context, op claim.Op) *claim.Op {
 // its place when it is to lose its records.
 type shelf struct {
 	mu    sync.Mutex
-	store claim.Store
+	store claim.Store // guarded by mu
+	done  bool        // a completion has been recorded, now or in the store before; likewise
 }
 
 func (s *shelf) put(store claim.Store) {
@@ -73,6 +74,20 @@ func (s *shelf) apply(ctx context.Context, ops []*claim.Op) {
 	store := s.store
 	s.mu.Unlock()
 	claim.Apply(ctx, store, ops)
+	for _, op := range ops {
+		if op.Kind == claim.OpMarkDone && op.Err == nil {
+			s.mu.Lock()
+			s.done = true
+			s.mu.Unlock()
+		}
+	}
+}
+
+// recorded reports whether a completion has been recorded.
+func (s *shelf) recorded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.done
 }
 
 // gate is the way of a process to its link, and so to the store. A process that

@@ -55,12 +55,13 @@ func (p *process) serve(ctx context.Context, m *bus.Message) error {
 
 	answer := make(chan error, 1)
 	go bus.Guard(func() error {
-		_ = p.reach(ctx, moment{stage: received}, nil)
+		_ = p.reach(ctx, on(received), nil)
 		err := p.wrapped(ctx, p.message(m))
 		if err == nil {
-			if lost := p.reach(ctx, moment{stage: acking}, nil); lost != nil {
-				err = bus.Abandon(lost)
+			if lost := p.reach(ctx, on(acking), nil); lost != nil {
+				return bus.Abandon(lost)
 			}
+			p.world.acked()
 		}
 		return err
 	}, func(err error) { answer <- err })
@@ -69,7 +70,7 @@ func (p *process) serve(ctx context.Context, m *bus.Message) error {
 	select {
 	case <-p.dead:
 	case err = <-answer:
-		_ = p.reach(ctx, moment{stage: left}, nil)
+		_ = p.reach(ctx, on(left), nil)
 	}
 	if p.isDead() {
 		return bus.Abandon(errCrashed)
@@ -104,7 +105,7 @@ func (p *process) run(ctx context.Context, m *bus.Message) error {
 	r := p.world.ledger.begin(ctx, p)
 	err := errNotReturned
 	defer func() { p.world.ledger.end(r, err) }()
-	_ = p.reach(ctx, moment{stage: started}, nil)
+	_ = p.reach(ctx, on(started), nil)
 	err = p.handler(context.WithValue(ctx, runKey{}, r), m)
 	return err
 }

@@ -10,18 +10,19 @@ import (
 
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/claim"
+	"github.com/oncebus/once/dedupe"
 )
 
 // Run takes handler through every scenario, logs the report, and fails t for
 // each finding that Fails: an effect that happens twice and is not tolerated,
 // one that is lost, a message that is never settled.
 //
-// NewStore makes the claim store of a scenario, inside its bubble; nil stands
-// for memstore with its defaults. The store must take its time from package time
-// and wait for nothing outside of the bubble: a store in memory, not a server.
-// The scenarios in which the store forgets call it twice.
+// The claim store of each scenario is made by newStore, inside the bubble; nil
+// stands for memstore with its defaults. The store must take its time from package
+// time and wait for nothing outside of the bubble: a store in memory, not a
+// server. Scenarios in which the store forgets call newStore twice.
 //
-// Effects is what the fakes around handler tell of their effects. A mistake in
+// The fakes around handler tell effects what they are asked to do. A mistake in
 // the arguments, or a handler that has no effect in a run without faults, ends t.
 func Run(t *testing.T, newStore func() claim.Store, handler bus.Handler, effects *Effects, o *Options) *Report {
 	t.Helper()
@@ -89,6 +90,7 @@ func explore(t *testing.T, newStore func() claim.Store, handler bus.Handler, eff
 type result struct {
 	*scenario
 	struck     bool // the fault found its moment
+	early      bool // an ack came before the completion was recorded, and may not
 	hung       bool // a handler did not return; the rest is missing then
 	leaked     bool // goroutines were left when all else had ended
 	deliveries int
@@ -132,6 +134,8 @@ func play(t *testing.T, s *scenario, o *Options, effects *Effects) (r *result, e
 func (w *world) result(s *scenario) result {
 	r := result{scenario: s, struck: w.struck, deliveries: w.deliveries, err: w.err,
 		runs: w.ledger.history(), tallies: w.ledger.summary(), calls: w.ledger.order()}
+	d := w.opts.Dedupe
+	r.early = w.early && !w.opts.foreign && d.StoreDown != dedupe.FailOpen && d.CommitUnknown != dedupe.AckAnyway
 	switch stats := w.bus.Stats(); {
 	case stats.Acked > 0:
 		r.settled = bus.ActionAck

@@ -69,7 +69,7 @@ func scenarios(calls []recordedCall, o *Options) []scenario {
 		repeatScenarios(first),
 		crashesBefore, forEach(calls, crashesAt), crashesAfter,
 		standstillsBefore, forEach(calls, standstillsAt), standstillsAfter,
-		forEach(calls, failuresAt),
+		forEach(calls, failuresAt), stoppedAfter(last),
 		networkScenarios(first, o), storeScenarios(first, last, o),
 	)
 }

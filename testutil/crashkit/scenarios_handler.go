@@ -1,6 +1,11 @@
 package crashkit
 
-import "github.com/oncebus/once/bus"
+import (
+	"runtime"
+	"slices"
+
+	"github.com/oncebus/once/bus"
+)
 
 // failuresAt are what a process lives through in the middle of its handler.
 func failuresAt(c recordedCall, first bool) []scenario {
@@ -9,6 +14,10 @@ func failuresAt(c recordedCall, first bool) []scenario {
 		{name: "%s fails, and did not happen", cause: failed.unless(first), arrange: func(w *world) { w.failAt(before) }},
 		{name: "%s fails, and did happen", cause: failed, arrange: func(w *world) { w.failAt(after) }},
 		{name: "panic after %s", cause: failed, arrange: func(w *world) { w.panicAt(after) }},
+		{name: "Goexit after %s", cause: failed, arrange: func(w *world) {
+			w.alone = true
+			w.doAt(after, runtime.Goexit)
+		}},
 		{name: "%s hangs beyond MaxRun, and does not happen", cause: overran, arrange: func(w *world) { w.hangAt(during) }},
 		{name: "%s hangs beyond MaxRun, and did happen", cause: overran, arrange: func(w *world) { w.hangAt(after) }},
 		{name: "told to stop before %s", cause: shutDown.unless(first), arrange: func(w *world) {
@@ -20,8 +29,16 @@ func failuresAt(c recordedCall, first bool) []scenario {
 		}},
 	}
 	if !c.inline {
-		// A panic in a goroutine of the handler's own would end the test program.
-		all = append(all[:2], all[3:]...)
+		// A panic in a goroutine of the handler's own would end the test program,
+		// and a Goexit there is not the handler's.
+		all = slices.Delete(all, 2, 4)
 	}
 	return all
+}
+
+// stoppedAfter is a shutdown that comes when all has been done.
+func stoppedAfter(last call) []scenario {
+	return []scenario{{name: "told to stop after the last effect", arrange: func(w *world) {
+		w.doAt(moment{stage: happened, call: last}, func() { w.a.stop(bus.ErrDrainTimeout) })
+	}}}
 }

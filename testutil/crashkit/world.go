@@ -40,6 +40,7 @@ type world struct {
 	message    bus.Message // as it was delivered last
 	deliveries int
 	err        error // with which the last delivery was not acknowledged
+	early      bool  // a delivery was acknowledged before a completion was recorded
 }
 
 func newWorld(o *Options) (*world, error) {
@@ -128,6 +129,15 @@ func (w *world) dispatch(ctx context.Context, m *bus.Message) error {
 		w.mu.Unlock()
 	}
 	return err
+}
+
+// acked notes that a process acknowledges a delivery.
+func (w *world) acked() {
+	if !w.shelf.recorded() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.early = true
+	}
 }
 
 // next returns the process whose turn it is: the other one than before, if it is
