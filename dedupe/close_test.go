@@ -141,3 +141,25 @@ func TestWrapRefusesANilHandlerAtOnce(t *testing.T) {
 		}()
 	}
 }
+
+func TestAStoreClockThatIsSetBackHoldsUpNoMessageForLongerThanALease(t *testing.T) {
+	virtual(t, func(t *testing.T, _ *memstore.Store) {
+		var back time.Duration
+		store, err := memstore.New(&memstore.Options{Now: func() time.Time { return time.Now().Round(0).Add(-back) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, other := newDeduper(t, store, nil), newDeduper(t, store, nil)
+		work := newBusy()
+		answer := deliver(d.Wrap(work.handler), message("1"))
+		<-work.started
+		back = time.Hour
+		var did effects
+		err = other.Wrap(did.handler)(t.Context(), message("1"))
+		if s := expectAction(t, err, bus.ActionRetry); s.Delay > 2*lease {
+			t.Errorf("the copy is told to come again after %v, with a lease of %v", s.Delay, lease)
+		}
+		work.end <- nil
+		expectAction(t, <-answer, bus.ActionAck)
+	})
+}

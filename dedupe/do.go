@@ -113,11 +113,13 @@ func (d *Deduper) duplicate(ctx context.Context, a *attempt, from Source, v clai
 	return result, nil
 }
 
-// pending ends an attempt that has to come again after remaining.
+// pending ends an attempt that has to come again after remaining, or after a
+// lease if that is shorter: a store whose clock was set back tells more than the
+// owner will ever take.
 func (d *Deduper) pending(ctx context.Context, a *attempt, from Source, remaining time.Duration) error {
 	d.count.pending.Add(1)
 	d.decided(ctx, a, Decision{Outcome: claim.Pending, Source: from})
-	return bus.RetryAfter(ErrPending, jitter(remaining))
+	return bus.RetryAfter(ErrPending, jitter(min(remaining, d.opts.Lease)))
 }
 
 func (d *Deduper) mismatch(ctx context.Context, a *attempt, from Source) error {

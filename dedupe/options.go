@@ -45,8 +45,10 @@ type Options struct {
 	// minutes.
 	MaxRun time.Duration
 	// Retention is how long a finished id is remembered. It must be longer than
-	// the longest time after which the bus or a publisher may repeat a message.
-	// Defaults to 24 hours.
+	// the longest time after which the bus or a publisher may repeat a message,
+	// and at least twice Lease: a copy that came while the handler ran comes
+	// again after up to a lease and a quarter. Defaults to 24 hours, or to twice
+	// Lease if that is longer.
 	Retention time.Duration
 	// UnfinishedRetention is how long an unfinished or dead id is remembered
 	// after its last lease, with its attempts. Defaults to Retention, or to
@@ -129,7 +131,7 @@ func (o *Options) withDefaults() Options {
 	def(&c.Lease, 30*time.Second)
 	def(&c.Margin, c.Lease/10)
 	def(&c.MaxRun, 15*time.Minute)
-	def(&c.Retention, 24*time.Hour)
+	def(&c.Retention, max(24*time.Hour, 2*c.Lease))
 	def(&c.UnfinishedRetention, max(c.Retention, c.Lease))
 	def(&c.ClaimTimeout, min(2*time.Second, c.Lease/4))
 	def(&c.CommitTimeout, 15*time.Second)
@@ -177,7 +179,7 @@ func (o *Options) validate() error {
 	check(o.Lease >= 10*time.Millisecond && o.Lease <= claim.MaxTTL, "Lease", o.Lease, fmt.Sprint("10ms to ", claim.MaxTTL))
 	check(o.Margin > 0 && o.Margin <= o.Lease/2, "Margin", o.Margin, "more than 0 and at most half of Lease")
 	check(o.MaxRun > 0, "MaxRun", o.MaxRun, "more than 0")
-	check(o.Retention >= claim.MinRetention && o.Retention <= claim.MaxRetention, "Retention", o.Retention, fmt.Sprint(claim.MinRetention, " to ", claim.MaxRetention))
+	check(o.Retention >= 2*o.Lease && o.Retention <= claim.MaxRetention, "Retention", o.Retention, fmt.Sprint("twice Lease to ", claim.MaxRetention))
 	check(o.UnfinishedRetention >= o.Lease && o.UnfinishedRetention <= claim.MaxRetention, "UnfinishedRetention", o.UnfinishedRetention, fmt.Sprint("Lease to ", claim.MaxRetention))
 	check(o.MaxAttempts >= 0 && o.MaxAttempts <= claim.MaxAttempts, "MaxAttempts", o.MaxAttempts, fmt.Sprint("0 to ", claim.MaxAttempts))
 	check(o.Takeover <= claim.Park, "Takeover", o.Takeover, "claim.Rerun or claim.Park")

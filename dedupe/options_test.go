@@ -29,6 +29,7 @@ func TestNewNamesTheOptionThatDoesNotFit(t *testing.T) {
 		{"Margin", func(o *dedupe.Options) { o.Margin = -1 }},
 		{"MaxRun", func(o *dedupe.Options) { o.MaxRun = -1 }},
 		{"Retention", func(o *dedupe.Options) { o.Retention = -1 }},
+		{"Retention", func(o *dedupe.Options) { o.Retention = 59 * time.Second }},
 		{"Retention", func(o *dedupe.Options) { o.Retention = 401 * 24 * time.Hour }},
 		{"Retention", func(o *dedupe.Options) { o.Redelivery.Longest = 25 * time.Hour }},
 		{"UnfinishedRetention", func(o *dedupe.Options) { o.UnfinishedRetention = time.Second }},

@@ -209,7 +209,7 @@ func (s scale) messages() []experiment {
 		})
 		return nemesis.GoOn
 	}, p0).with(func(t *nemesis.Trial) {
-		t.Worker.Retention, t.Unpersisted = lease, true
+		t.Worker.Retention, t.Unpersisted = 2*lease, true
 	}).expecting(func(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
 		for _, h := range r.HitsAt(p0) {
 			if n := r.EffectsOf(h.Order); n != 2 {
