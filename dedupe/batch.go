@@ -102,7 +102,7 @@ func (b *batch) identify(ctx context.Context, m *member, byKey map[claim.Digest]
 		return false
 	}
 	if other := d.flights.join(a); other != nil {
-		*m.err = d.pending(ctx, a, FromFlight, d.keeper.remaining(&other.lease))
+		*m.err = d.pending(ctx, a, FromFlight, d.patienceFor(other))
 		return false
 	}
 	m.leads = true

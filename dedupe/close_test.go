@@ -8,7 +8,9 @@ import (
 
 	"github.com/oncebus/once/backends/memstore"
 	"github.com/oncebus/once/bus"
+	"github.com/oncebus/once/claim"
 	"github.com/oncebus/once/dedupe"
+	"github.com/oncebus/once/testutil/faultstore"
 )
 
 func TestCloseWaitsForWhatRunsAndRefusesWhatComes(t *testing.T) {
@@ -158,6 +160,27 @@ func TestAStoreClockThatIsSetBackHoldsUpNoMessageForLongerThanALease(t *testing.
 		err = other.Wrap(did.handler)(t.Context(), message("1"))
 		if s := expectAction(t, err, bus.ActionRetry); s.Delay > 2*lease {
 			t.Errorf("the copy is told to come again after %v, with a lease of %v", s.Delay, lease)
+		}
+		work.end <- nil
+		expectAction(t, <-answer, bus.ActionAck)
+	})
+}
+
+func TestCopiesOfAHandlerThatOutlivesItsLeaseDoNotComeInAHotLoop(t *testing.T) {
+	virtual(t, func(t *testing.T, store *memstore.Store) {
+		cut := faultstore.New(store)
+		cut.On(claim.OpExtend, faultstore.Fail, faultstore.Always)
+		d := newDeduper(t, cut, nil)
+		work := newBusy()
+		h := d.Wrap(work.handler)
+		batch := d.WrapBatch(refuseBatch)
+		answer := deliver(h, message("1"))
+		<-(<-work.started).Done()
+		pass(2 * lease)
+		for _, err := range []error{h(t.Context(), message("1")), batch(t.Context(), []*bus.Message{message("1")})[0]} {
+			if s := expectAction(t, err, bus.ActionRetry); s.Delay < lease/3 {
+				t.Errorf("the copy is told to come again after %v", s.Delay)
+			}
 		}
 		work.end <- nil
 		expectAction(t, <-answer, bus.ActionAck)

@@ -71,7 +71,7 @@ func (d *Deduper) answer(ctx context.Context, a *attempt) (Result, error) {
 			break
 		}
 		if !d.flights.wait(ctx, leader, time.Until(until)) {
-			return Result{}, d.pending(ctx, a, FromFlight, d.keeper.remaining(&leader.lease))
+			return Result{}, d.pending(ctx, a, FromFlight, d.patienceFor(leader))
 		}
 	}
 	defer d.flights.leave(a)
@@ -120,6 +120,13 @@ func (d *Deduper) pending(ctx context.Context, a *attempt, from Source, remainin
 	d.count.pending.Add(1)
 	d.decided(ctx, a, Decision{Outcome: claim.Pending, Source: from})
 	return bus.RetryAfter(ErrPending, jitter(min(remaining, d.opts.Lease)))
+}
+
+// patienceFor returns how long to wait for a leader in this process. One that
+// outlived its lease is still running, so that asking at once again and again
+// would lead nowhere.
+func (d *Deduper) patienceFor(leader *attempt) time.Duration {
+	return max(d.keeper.remaining(&leader.lease), d.opts.Lease/3)
 }
 
 func (d *Deduper) mismatch(ctx context.Context, a *attempt, from Source) error {
