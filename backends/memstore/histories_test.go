@@ -21,6 +21,7 @@ func TestHistories(t *testing.T) {
 		for seed := range uint64(3) {
 			t.Run(fmt.Sprintf("%s/%d", name, seed), func(t *testing.T) {
 				t.Parallel()
+				w := w
 				w.Seed = seed
 				traffic, recorder := w.Start(), histories.NewRecorder()
 				clients := make([]histories.Client, 8)

@@ -30,7 +30,7 @@ func TestHistories(t *testing.T) {
 				seed := rand.Uint64()
 				h := redisfaults.Record(t, fault, redisfaults.Options{
 					Open:     openStore,
-					Workload: histories.Workload{Seed: seed, Operations: 800, PerKey: 40, Lease: lease, Operators: lease == 0},
+					Workload: histories.Workload{Seed: seed, Operations: 800, Lease: lease, Operators: lease == 0},
 					Resend:   lease != 0,
 				})
 				r := histories.Check(t, h)

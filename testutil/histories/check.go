@@ -16,9 +16,9 @@ import (
 	"github.com/oncebus/once/claim"
 )
 
-// patience is how long the checker may search for an order of the operations on
-// one key.
-const patience = 10 * time.Second
+// patience is how long one search for an order of the operations on a key may
+// take. There are several, for less and less.
+const patience = 5 * time.Second
 
 // ArtifactsVariable names the environment variable that says in which directory
 // Check saves pictures. Defaults to once-histories in the system's directory for
@@ -55,17 +55,16 @@ func Verify(h *History) (r Result) {
 	for _, ops := range h.byKey() {
 		r.Keys++
 		v := Violation{Key: ops[0].Op.Key, Rules: broken(ops), Operations: ops}
-		result, repeats := search(ops)
-		if repeats {
+		f := search(ops)
+		switch {
+		case f.result == porcupine.Unknown:
+			r.Undecided++
+		case f.repeats:
 			r.Weaker++
 		}
-		switch result {
-		case porcupine.Illegal:
+		if f.result == porcupine.Illegal {
 			v.Operations = shortestPrefix(ops)
-		case porcupine.Unknown:
-			r.Undecided++
-		}
-		if result != porcupine.Illegal && len(v.Rules) == 0 {
+		} else if len(v.Rules) == 0 {
 			continue
 		}
 		r.Violations = append(r.Violations, v)
@@ -142,20 +141,24 @@ func (v Violation) Save(path string, notes []Note) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	result, repeats := search(v.Operations)
-	if result == porcupine.Unknown {
+	f := search(v.Operations)
+	if f.result == porcupine.Unknown {
 		return errors.New("the search was given up")
 	}
-	m, history := prepare(v.Operations, repeats)
-	_, info := porcupine.CheckOperationsVerbose(m.porcupine(), history, patience)
+	m, history := prepare(v.Operations, f.repeats, f.depth)
+	_, info := porcupine.CheckOperationsVerbose(m.porcupine(), history, 0)
+	if m.gaveUp { // or the picture would ask what the search was not asked
+		return errors.New("the search was given up")
+	}
+	m.deadline = time.Now().Add(time.Hour)
 	info.AddAnnotations(annotations(v.Operations, notes))
 	return porcupine.VisualizePath(m.porcupine(), info, path)
 }
 
 // prepare returns the model of a key, with the operations that may take effect
 // unseen, and those that were answered, for the checker to put in order.
-func prepare(ops []Operation, repeats bool) (*model, []porcupine.Operation) {
-	m := newModel(ops, repeats)
+func prepare(ops []Operation, repeats bool, depth int) (*model, []porcupine.Operation) {
+	m := newModel(ops, repeats, depth)
 	var history []porcupine.Operation
 	for i := range ops {
 		o := &ops[i]
@@ -171,20 +174,37 @@ func prepare(ops []Operation, repeats bool) (*model, []porcupine.Operation) {
 	return m, history
 }
 
-// search says whether there is an order of ops that explains them, and whether
-// it had to let unknown operations take effect more than once.
-func search(ops []Operation) (result porcupine.CheckResult, repeats bool) {
+// finding is how a search ended.
+type finding struct {
+	result porcupine.CheckResult
+	// repeats and depth are the model's that gave the result.
+	repeats bool
+	depth   int
+}
+
+// search says whether there is an order of ops that explains them. It looks for
+// an explanation with few unknown operations first; only when there is none must
+// it follow all of them.
+func search(ops []Operation) finding {
 	for _, repeats := range []bool{false, true} {
-		m, history := prepare(ops, repeats)
-		if !repeats && len(m.unknown) > maxCopies {
-			continue
-		}
-		result := porcupine.CheckOperationsTimeout(m.porcupine(), history, patience)
-		if result != porcupine.Unknown && !m.overflow.Load() {
-			return result, repeats
+		for _, depth := range []int{0, 1, 2, 4, math.MaxInt} {
+			m, history := prepare(ops, repeats, depth)
+			if !repeats && len(m.unknown) > maxCopies {
+				break
+			}
+			explained := porcupine.CheckOperations(m.porcupine(), history)
+			switch {
+			case explained:
+				return finding{porcupine.Ok, repeats, depth}
+			case !m.gaveUp && !m.curtailed:
+				return finding{porcupine.Illegal, repeats, depth}
+			}
+			if m.gaveUp {
+				break // more of them would take longer still
+			}
 		}
 	}
-	return porcupine.Unknown, true
+	return finding{result: porcupine.Unknown, repeats: true}
 }
 
 // shortestPrefix returns the operations up to the first return by which no order
@@ -198,7 +218,7 @@ func shortestPrefix(ops []Operation) []Operation {
 	}
 	slices.Sort(ends)
 	at, _ := slices.BinarySearchFunc(ends, true, func(end time.Duration, _ bool) int {
-		if result, _ := search(prefix(ops, end)); result == porcupine.Illegal {
+		if search(prefix(ops, end)).result == porcupine.Illegal {
 			return 0
 		}
 		return -1

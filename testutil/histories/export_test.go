@@ -7,8 +7,15 @@ import "github.com/anishathalye/porcupine"
 // explain.
 func WeakerRefutes(h *History) bool {
 	for _, ops := range h.byKey() {
-		m, history := prepare(ops, true)
-		if porcupine.CheckOperationsTimeout(m.porcupine(), history, patience) == porcupine.Illegal && !m.overflow.Load() {
+		explained := false
+		for depth := range 5 {
+			m, history := prepare(ops, true, depth)
+			if porcupine.CheckOperations(m.porcupine(), history) || m.gaveUp {
+				explained = true
+				break
+			}
+		}
+		if !explained {
 			return true
 		}
 	}

@@ -49,7 +49,7 @@ func TestFaultsOnTheWay(t *testing.T) {
 			t.Fatal(err)
 		}
 		fs := faultstore.New(store)
-		w := histories.Workload{Seed: seed, Operations: 600, PerKey: 40, Pause: 2 * time.Millisecond, Timeout: 5 * time.Millisecond, Operators: true}
+		w := histories.Workload{Seed: seed, Operations: 600, Pause: 2 * time.Millisecond, Timeout: 5 * time.Millisecond, Operators: true}
 		if seed%2 == 1 {
 			w.Lease = 12 * time.Millisecond
 		}

@@ -2,9 +2,7 @@ package histories
 
 import (
 	"hash/maphash"
-	"maps"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -14,7 +12,7 @@ import (
 
 // maxStates is how many states of a record the model follows at the same time
 // before it gives up.
-const maxStates = 1 << 12
+const maxStates = 1 << 11
 
 // model is the state machine of one key, with the operations on it whose
 // outcomes are not known.
@@ -29,9 +27,16 @@ type model struct {
 	// was sent, copies included, on top of those of the highest grant.
 	most int
 	seed maphash.Seed
-	// overflow is set when a set of states outgrew maxStates. The checker may
-	// still be at work when it is read.
-	overflow atomic.Bool
+	// depth is how many unknown operations may take effect between two that were
+	// answered. A history that is explained with few is explained.
+	depth int
+	// curtailed is set when more than depth might have made a difference.
+	curtailed bool
+	// deadline is when to give up, and gaveUp is set when that was needed, or when
+	// a set of states outgrew maxStates. From then on nothing is possible, so that
+	// the checker soon ends: porcupine's own timeout would leave it at work.
+	deadline time.Time
+	gaveUp   bool
 }
 
 // unknown is one copy of an operation that may take effect once, at any time
@@ -43,8 +48,9 @@ type unknown struct {
 	before int // -1: none
 }
 
-func newModel(ops []Operation, repeats bool) *model {
-	m := &model{limits: limitsOf(ops), repeats: repeats, seed: maphash.MakeSeed()}
+func newModel(ops []Operation, repeats bool, depth int) *model {
+	m := &model{limits: limitsOf(ops), repeats: repeats, depth: depth, seed: maphash.MakeSeed(),
+		deadline: time.Now().Add(patience)}
 	highest := 0
 	for i := range ops {
 		o := &ops[i]
@@ -85,11 +91,11 @@ func (m *model) porcupine() porcupine.Model {
 // step returns the states after o, which was answered.
 func (m *model) step(set []state, o *Operation) []state {
 	all := m.landed(set, o)
-	if m.overflow.Load() {
+	if m.gaveUp {
 		return nil
 	}
-	next := collection{}
-	for s := range all.each {
+	next := newCollection()
+	for _, s := range all.list() {
 		w := window{max(s.now, o.Call), o.Return}
 		if w.empty() {
 			continue
@@ -102,35 +108,50 @@ func (m *model) step(set []state, o *Operation) []state {
 }
 
 // landed returns the states of set and all that they may become by unknown
-// operations that take effect before o, in any number and order.
+// operations that take effect before o, in any order.
 func (m *model) landed(set []state, o *Operation) collection {
 	limit := min(m.limits.at(o), m.most)
-	all := collection{}
+	all := newCollection()
 	for _, s := range set {
 		all.add(s)
 	}
-	for todo := slices.Clone(set); len(todo) > 0 && !m.overflow.Load(); {
-		s := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		for i, u := range m.unknown {
-			w := window{max(s.now, u.call), o.Return}
-			if w.empty() || !m.mayLand(&s, i) {
-				continue
+	for depth, last := 0, set; len(last) > 0; depth++ {
+		if depth == m.depth {
+			m.curtailed = true
+			break
+		}
+		var next []state
+		for i := range last {
+			m.gaveUp = m.gaveUp || all.size > maxStates || time.Now().After(m.deadline)
+			if m.gaveUp {
+				return all
 			}
-			for _, t := range s.apply(u.op, false, w) {
-				if t.record.attempt > limit {
-					continue
-				}
-				if !m.repeats {
-					t.spent = s.spent.with(i)
-				}
+			for _, t := range m.land(&last[i], o, limit) {
 				if all.add(t) {
-					todo = append(todo, t)
+					next = append(next, t)
 				}
 			}
 		}
-		if all.size() > maxStates {
-			m.overflow.Store(true)
+		last = next
+	}
+	return all
+}
+
+// land returns what s may become by one unknown operation.
+func (m *model) land(s *state, o *Operation, limit int) (all []state) {
+	for i, u := range m.unknown {
+		w := window{max(s.now, u.call), o.Return}
+		if w.empty() || !m.mayLand(s, i) {
+			continue
+		}
+		for _, t := range s.apply(u.op, false, w) {
+			if t.record.attempt > limit {
+				continue
+			}
+			if !m.repeats {
+				t.spent = s.spent.with(i)
+			}
+			all = append(all, t)
 		}
 	}
 	return all
@@ -147,42 +168,36 @@ func (m *model) mayLand(s *state, i int) bool {
 
 // collection is a set of states of which none dominates another. Only states
 // with one record can.
-type collection map[record][]state
+type collection struct {
+	states map[record][]state
+	size   int
+}
+
+func newCollection() collection { return collection{states: map[record][]state{}} }
 
 // add adds s, unless a state dominates it, and removes those that it dominates.
 // It reports whether it was added.
-func (c collection) add(s state) bool {
-	same := c[s.record]
+func (c *collection) add(s state) bool {
+	same := c.states[s.record]
 	for i := range same {
 		if same[i].dominates(&s) {
 			return false
 		}
 	}
-	same = slices.DeleteFunc(same, func(t state) bool { return s.dominates(&t) })
-	c[s.record] = append(same, s)
+	before := len(same)
+	same = append(slices.DeleteFunc(same, func(t state) bool { return s.dominates(&t) }), s)
+	c.states[s.record] = same
+	c.size += len(same) - before
 	return true
 }
 
-func (c collection) size() (n int) {
-	for _, same := range c {
-		n += len(same)
+// list returns the states, in no order.
+func (c *collection) list() []state {
+	list := make([]state, 0, c.size)
+	for _, same := range c.states {
+		list = append(list, same...)
 	}
-	return n
-}
-
-// each is an iterator.
-func (c collection) each(yield func(*state) bool) {
-	for _, same := range c {
-		for i := range same {
-			if !yield(&same[i]) {
-				return
-			}
-		}
-	}
-}
-
-func (c collection) list() []state {
-	return slices.Concat(slices.Collect(maps.Values(c))...)
+	return list
 }
 
 func sameSet(a, b []state) bool {
