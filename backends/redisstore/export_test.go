@@ -3,6 +3,7 @@ package redisstore
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 // StateLua is the script.
@@ -26,4 +27,13 @@ func UseSettleScript(t *testing.T, text string) {
 	original := settleScript
 	settleScript = newScript(text)
 	t.Cleanup(func() { settleScript = original })
+}
+
+// Clock is what is known of a server's clock.
+type Clock struct{ c clock }
+
+// Look takes down a reply: when it was asked for, when it came, and the server's
+// time in it.
+func (c *Clock) Look(sent, got, now time.Duration) (step time.Duration) {
+	return c.c.look(sent, got, now)
 }

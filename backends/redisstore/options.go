@@ -41,8 +41,9 @@ type Options struct {
 	// Defaults to 256.
 	MaxBatch int
 
-	// Logger is told, at the level warn and by New only, of settings that are
-	// legal and cost something. Defaults to slog.Default().
+	// Logger is told, at the level warn, by New of settings that are legal and
+	// cost something, and later, at most once a minute, that the clock of a server
+	// was stepped (see Stats). Defaults to slog.Default().
 	Logger *slog.Logger
 }
 

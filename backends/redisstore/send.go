@@ -31,7 +31,10 @@ func (s *Store) apply(ctx context.Context, f *flight, ops []*claim.Op) (landed b
 		return true
 	}
 	s.book(ctx, f, stateScript)
-	landed = s.send(ctx, f, stateScript)
+	sent := s.clocks.now()
+	if landed = s.send(ctx, f, stateScript); landed {
+		s.watchClock(ctx, f, sent)
+	}
 	var full []*claim.Op
 	for _, c := range f.calls {
 		full = c.land(full)
@@ -227,6 +230,10 @@ func (s *Store) nodeOf(ctx context.Context, c *call) any {
 		return client
 	case *redis.ClusterClient:
 		if node, err := client.MasterForKey(ctx, c.key); err == nil {
+			return node
+		}
+	case *redis.Ring:
+		if node, err := client.GetShardClientForKey(c.key); err == nil {
 			return node
 		}
 	}

@@ -32,6 +32,7 @@ type Store struct {
 	punctual bool
 
 	nonces atomic.Uint64
+	clocks *clocks
 }
 
 var (
@@ -63,6 +64,7 @@ func New(ctx context.Context, client redis.UniversalClient, o *Options) (*Store,
 		maxBatch:     opts.MaxBatch,
 		waitReplicas: opts.WaitReplicas,
 		waitTimeout:  opts.WaitTimeout,
+		clocks:       newClocks(opts.Logger),
 	}
 	_, single := client.(*redis.Client)
 	s.together = single || hashTagged(opts.Prefix)
