@@ -21,6 +21,12 @@ type Message struct {
 	// and never the same for two messages, also when a stream is deleted and
 	// made again under its name. "" where the bus has no such thing.
 	Position string
+	// Log and Sequence are the same place in two parts, for stores that remember
+	// a few bits for each number instead of a record for each message: the log's
+	// name, with what tells its lives apart, and the message's number in it. Log
+	// is "" where the bus has no numbers or might give one twice.
+	Log      string
+	Sequence uint64
 	// Delivery is 1 at the first delivery and rises with each; 0 when unknown.
 	Delivery int
 	// Published is when the bus took the message, on the bus's clock. Zero when

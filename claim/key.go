@@ -37,7 +37,25 @@ type Key struct {
 	consumer  string
 	id        MessageID
 	digest    Digest
+	place     Place
 }
+
+// Place is where a bus keeps a message: its number in a log, such as the
+// sequence in a stream or the offset in a partition. A store may then remember
+// that the message is done in a few bits instead of a record.
+//
+// A log must never give a number to a second message. What makes it do so,
+// beginning again after it was deleted, losing its end in a power cut, an older
+// backup, must make it another Log.
+type Place struct {
+	// Log names the log, and which life of it. "" for no place.
+	Log string
+	// Sequence is the message's number in the log. Numbers are used densely.
+	Sequence uint64
+}
+
+// IsZero reports whether p is no place.
+func (p Place) IsZero() bool { return p.Log == "" }
 
 // NewKey checks the parts and computes the digest once. The consumer and the id
 // must not be empty. Errors wrap ErrInvalid for an empty part and ErrTooLarge
@@ -77,6 +95,18 @@ func (k Key) appendPreimage(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(k.id)))
 	return append(b, k.id...)
 }
+
+// At returns the key with the place where the bus keeps its message. It is the
+// same key: the place changes nothing that a Store answers, only how little it
+// needs to remember. Whoever uses the key must give the same place, or a store
+// that remembers places will not find what was done.
+func (k Key) At(p Place) Key {
+	k.place = p
+	return k
+}
+
+// Place returns what At set.
+func (k Key) Place() Place { return k.place }
 
 // Namespace returns the namespace, which may be empty.
 func (k Key) Namespace() string { return k.namespace }

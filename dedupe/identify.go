@@ -15,6 +15,9 @@ type Identity struct {
 	Namespace string
 	// ID is the message id; "" means that there is none.
 	ID string
+	// Place, when not zero, is where the bus keeps the one message that has the
+	// ID, for stores that remember places in less than a record.
+	Place claim.Place
 	// Fingerprint, when not zero, must be the same for every use of the ID.
 	Fingerprint claim.Fingerprint
 }
@@ -37,12 +40,13 @@ func ByHeader(name string) KeyFunc {
 }
 
 // ByPosition is the KeyFunc of the place where the bus keeps the message. It
-// recognises redeliveries, but not a message that was published twice.
+// recognises redeliveries, but not a message that was published twice. Stores
+// that can remember places keep less than a byte for each done message.
 func ByPosition(m *bus.Message) (Identity, error) {
 	if m.Position == "" {
 		return Identity{}, nil
 	}
-	return ID("position:" + m.Position), nil
+	return Identity{ID: "position:" + m.Position, Place: claim.Place{Log: m.Log, Sequence: m.Sequence}}, nil
 }
 
 // ByPayload is the KeyFunc of the SHA-256 of the payload. Two messages that mean
@@ -60,7 +64,8 @@ func (d *Deduper) key(id Identity) (claim.Key, error) {
 	if id.Namespace == "" {
 		id.Namespace = d.opts.Namespace
 	}
-	return claim.NewKey(id.Namespace, d.opts.Consumer, claim.MessageID(id.ID))
+	key, err := claim.NewKey(id.Namespace, d.opts.Consumer, claim.MessageID(id.ID))
+	return key.At(id.Place), err
 }
 
 // identify finds the key and fingerprint of a's message, after the policy for

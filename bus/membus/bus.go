@@ -83,6 +83,8 @@ func (b *Bus) Publish(ctx context.Context, m bus.Message) error {
 		Header:    m.Header.Clone(),
 		Data:      bytes.Clone(m.Data),
 		Position:  fmt.Sprintf("%s:%d", b.name, b.seq),
+		Log:       b.name,
+		Sequence:  b.seq,
 		Published: m.Published,
 		AckWait:   b.opts.AckWait,
 	}}

@@ -26,6 +26,8 @@ type Consumer struct {
 	config   jetstream.ConsumerConfig
 	findings []Finding
 	longest  time.Duration
+	log      *logName  // nil: messages are told no place
+	created  time.Time // when the server made the consumer
 	counts   counts
 }
 
@@ -77,10 +79,16 @@ func New(ctx context.Context, js jetstream.JetStream, cons jetstream.Consumer, o
 		stream:   s.consumer.Stream,
 		name:     s.consumer.Name,
 		config:   s.consumer.Config,
+		created:  s.consumer.Created,
 		findings: s.findings(opts.workers()),
 	}
 	if s.stream != nil {
 		c.longest = s.stream.Config.MaxAge
+	}
+	if opts.Places {
+		if c.log, err = s.logName(); err != nil {
+			return nil, err
+		}
 	}
 	return c, c.tell(ctx)
 }

@@ -21,7 +21,7 @@ func viaHandler(r *rig, t testing.TB) func(ctx context.Context, h bus.Handler, w
 		if ctx.Err() != nil {
 			return nil
 		}
-		c := r.open(t, &natsbus.Options{Backoff: bus.Exponential(time.Millisecond, 100*time.Millisecond)})
+		c := r.open(t, &natsbus.Options{Places: true, Backoff: bus.Exponential(time.Millisecond, 100*time.Millisecond)})
 		var running []jetstream.ConsumeContext
 		for range workers {
 			cc, err := r.cons.Consume(c.Handler(context.WithoutCancel(ctx), h), jetstream.PullMaxMessages(1))

@@ -3,7 +3,6 @@ package natsbus
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -21,29 +20,6 @@ type delivery struct {
 	gone    <-chan struct{} // closed when there is no consumer left to tell
 	due     atomic.Int64    // when the ack wait ends, as a time.Duration since base
 	settled atomic.Bool
-}
-
-// place is where a message is kept, and how often it was delivered, as its reply
-// subject says.
-type place struct {
-	stream    string
-	sequence  uint64
-	delivered uint64
-	stored    time.Time
-}
-
-// position is the same at every redelivery, since the server keeps the time at
-// which it stored a message, and differs for two messages: within a stream by
-// sequence, and between a stream and its successor under the same name by time.
-// A stream that is restored from a backup keeps its positions.
-func (p place) position() string {
-	b := make([]byte, 0, len(p.stream)+42)
-	b = append(b, p.stream...)
-	b = append(b, '@')
-	b = strconv.AppendInt(b, p.stored.UnixNano(), 10)
-	b = append(b, ':')
-	b = strconv.AppendUint(b, p.sequence, 10)
-	return string(b)
 }
 
 // pulled makes a delivery of a message that a pull request brought.
@@ -78,6 +54,9 @@ func (c *Consumer) delivery(p place, reply string) *delivery {
 		Published: p.stored,
 		AckWait:   wait,
 	}}
+	if c.log != nil {
+		d.msg.Log, d.msg.Sequence = c.log.of(p.stored), p.sequence
+	}
 	d.msg.KeepAlive = d.keepAlive
 	d.restart()
 	return d

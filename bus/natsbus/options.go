@@ -30,6 +30,15 @@ type Options struct {
 	// confirmation. An ack that is lost then runs the handler again, or costs a
 	// trip to the store that knows better. Defaults to false.
 	PlainAck bool
+	// Places sets Message.Log and Sequence, so that a store can remember done
+	// messages in less than a byte each. It is for streams that never give a
+	// sequence number to a second message within the hour: stored in files, with
+	// sync_interval always or replicas that do not lose power together, and not
+	// deleted and made again, or restored from an older backup, under a running
+	// consumer. A message that gets the number of a done one may be taken for it.
+	// All consumers of a stream need the same setting. New fails when it cannot
+	// read the stream's settings, or finds it in memory. Defaults to false.
+	Places bool
 	// DrainTimeout is how long running handlers may go on after the consumer was
 	// told to stop, before their context ends. Defaults to 30 seconds.
 	DrainTimeout time.Duration

@@ -100,6 +100,11 @@ func (p *puller) pull(ctx context.Context) error {
 			if s == nats.CLOSED {
 				return fmt.Errorf("natsbus: %w", nats.ErrConnectionClosed)
 			}
+			if p.c.log != nil {
+				// Places hold for one life of the stream: look before asking.
+				p.troubled()
+				continue
+			}
 			// The server forgot the requests, or will when it notices.
 			if err := p.renew(); err != nil {
 				return err
@@ -190,6 +195,8 @@ func (p *puller) recover(ctx context.Context) error {
 	for pause := retryPause; ; pause = min(2*pause, retryPauseMax) {
 		info, err := p.c.info(ctx, pause)
 		switch {
+		case err == nil && p.c.log != nil && !info.Created.Equal(p.c.created):
+			return fmt.Errorf("natsbus: the consumer was made anew, and the stream may have been; places are no longer known: %w", jetstream.ErrConsumerDeleted)
 		case err == nil:
 			p.mu.Lock()
 			p.limit(info.Config) // what it refused may have been a request over new limits

@@ -20,6 +20,7 @@ func suite(t testing.TB, r *rig) *bustest.Harness {
 	opts := natsbus.Options{
 		Backoff:      bus.Exponential(time.Millisecond, 100*time.Millisecond),
 		DrainTimeout: 2 * ackWait,
+		Places:       true,
 	}
 	return &bustest.Harness{
 		Publish: func(ctx context.Context, id string, header bus.Header, data []byte) error {

@@ -226,6 +226,16 @@ func TestWrongAdaptersFail(t *testing.T) {
 			want: []string{"position"},
 		},
 		{
+			name: "place is the delivery's",
+			open: shows(func(m *bus.Message) { m.Sequence += uint64(m.Delivery) }),
+			want: []string{"position"},
+		},
+		{
+			name: "all have one place",
+			open: shows(func(m *bus.Message) { m.Sequence = 1 }),
+			want: []string{"position"},
+		},
+		{
 			name: "does not count deliveries",
 			open: shows(func(m *bus.Message) { m.Delivery = 1 }),
 			want: []string{"delivery count"},

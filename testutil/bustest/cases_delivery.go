@@ -8,6 +8,35 @@ import (
 	"github.com/oncebus/once/bus"
 )
 
+// place is Message.Log and Sequence.
+type place struct {
+	log      string
+	sequence uint64
+}
+
+// inOnePlace checks that all deliveries of the message n are from one place that
+// is not in places, and adds it.
+func (l *log) inOnePlace(t T, h *Harness, n string, places map[place]string) {
+	t.Helper()
+	if !h.Features.Place {
+		return
+	}
+	m := l.of(n)[0].Message
+	first := place{m.Log, m.Sequence}
+	if first.log == "" {
+		t.Errorf("%q has no Log", n)
+	}
+	for _, d := range l.of(n) {
+		if moved := (place{d.Log, d.Sequence}); moved != first {
+			t.Errorf("%q moved from place %v to %v", n, first, moved)
+		}
+	}
+	if other, taken := places[first]; taken {
+		t.Errorf("%q and %q share the place %v", n, other, first)
+	}
+	places[first] = n
+}
+
 var deliveryCases = []Case{
 	{
 		Name: "delivered byte for byte",
@@ -96,6 +125,7 @@ var deliveryCases = []Case{
 			}
 			stop()
 			positions := make(map[string]string)
+			places := make(map[place]string)
 			for _, n := range []string{"a", "b", "c"} {
 				first := l.of(n)[0].Position
 				if first == "" {
@@ -110,6 +140,7 @@ var deliveryCases = []Case{
 					t.Errorf("%q and %q share the position %q", n, other, first)
 				}
 				positions[first] = n
+				l.inOnePlace(t, h, n, places)
 			}
 		},
 	},

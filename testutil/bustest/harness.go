@@ -39,6 +39,8 @@ type Features struct {
 	PublisherID bool
 	// Position: Message.Position is set.
 	Position bool
+	// Place: Message.Log and Sequence are set.
+	Place bool
 	// Delivery: Message.Delivery counts.
 	Delivery bool
 	// Redelivery: a message that nobody settles comes again after AckWait.
@@ -54,7 +56,7 @@ type Features struct {
 // All returns the Features of a bus that can do everything.
 func All() Features {
 	return Features{
-		Header: true, PublisherID: true, Position: true, Delivery: true,
+		Header: true, PublisherID: true, Position: true, Place: true, Delivery: true,
 		Redelivery: true, Delay: true, Reject: true, KeepAlive: true,
 	}
 }

@@ -1,6 +1,7 @@
 package claimtest
 
 import (
+	"math"
 	"strings"
 
 	"github.com/oncebus/once/claim"
@@ -74,6 +75,35 @@ var keyCases = []testCase{
 			for id := range seen {
 				e.sameResult(e.answers(claim.Done, e.keyOf("claimtest", "consumer", id), e.request()), []byte(id))
 			}
+		},
+	},
+	{
+		name: "places",
+		why:  "a place changes no answer; a number in another log, and another number, are another message",
+		run: func(e *env) {
+			var keys []claim.Key
+			add := func(log string, sequences ...uint64) {
+				for _, n := range sequences {
+					keys = append(keys, e.key().At(claim.Place{Log: log, Sequence: n}))
+				}
+			}
+			add("log", 0, 1, 7, 8, 4095, 4096, 1<<40, math.MaxUint64)
+			add("other", 0, 8)
+			add("log/1", 1)
+			add("log\x00", 1)
+			add(strings.Repeat("l", 5000), 3)
+			for i, key := range keys {
+				if i%2 == 0 {
+					e.life(key, "kept")
+				} else {
+					e.done(key, e.claim(key, e.request()), claim.Completion{})
+				}
+			}
+			for _, key := range keys {
+				e.answers(claim.Done, key, e.request())
+			}
+			e.independent(e.keyOf("claimtest", "a", "one").At(claim.Place{Log: "log", Sequence: 7}),
+				e.keyOf("claimtest", "b", "one").At(claim.Place{Log: "log", Sequence: 7}))
 		},
 	},
 	{

@@ -74,7 +74,11 @@ func (e *env) units(n int) time.Duration { return time.Duration(n) * e.Unit }
 func (e *env) key() claim.Key {
 	e.Helper()
 	e.keys++
-	return e.keyOf("claimtest", "consumer", fmt.Sprintf("message-%d", e.keys))
+	k := e.keyOf("claimtest", "consumer", fmt.Sprintf("message-%d", e.keys))
+	if e.Places {
+		k = k.At(claim.Place{Log: "claimtest", Sequence: uint64(e.keys)})
+	}
+	return k
 }
 
 func (e *env) keyOf(namespace, consumer, id string) claim.Key {

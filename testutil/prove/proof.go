@@ -252,6 +252,9 @@ func (p *proof) write(dir string) error {
 	if err != nil {
 		return fmt.Errorf("prove: %w", err)
 	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("prove: %w", err)
+	}
 	for name, content := range map[string][]byte{"proof.json": append(data, '\n'), "proof.md": []byte(p.markdown())} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
 			return fmt.Errorf("prove: %w", err)
