@@ -19,6 +19,7 @@ type Deduper struct {
 	opts  Options
 	count counters
 
+	epoch    time.Time // where now counts from
 	memory   *memory
 	flights  *flights
 	circuit  *circuit
@@ -46,7 +47,7 @@ func New(store claim.Store, o *Options) (*Deduper, error) {
 	if store == nil {
 		return nil, errors.New("dedupe: the store is nil")
 	}
-	d := &Deduper{store: store, opts: o.withDefaults(), drained: make(chan struct{})}
+	d := &Deduper{store: store, opts: o.withDefaults(), epoch: time.Now(), drained: make(chan struct{})}
 	if err := d.opts.validate(); err != nil {
 		return nil, err
 	}
@@ -127,6 +128,10 @@ func (d *Deduper) exit(n int) {
 		d.drain.Do(func() { close(d.drained) })
 	}
 }
+
+// now returns the time since the Deduper was made, on the monotonic clock: half
+// the size of a time.Time, and cheaper to read.
+func (d *Deduper) now() time.Duration { return time.Since(d.epoch) }
 
 func (d *Deduper) circuitChanged(open bool) {
 	if open {

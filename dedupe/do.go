@@ -89,7 +89,7 @@ func (d *Deduper) unidentified(ctx context.Context, a *attempt, err error) error
 
 // recall answers a from what this process remembers, if it can.
 func (d *Deduper) recall(ctx context.Context, a *attempt) (result Result, ok bool, err error) {
-	fp, found := d.memory.find(a.key.Digest())
+	fp, found := d.memory.find(a.key.Digest(), d.now())
 	// Where only one of the two has a fingerprint, the store may know another.
 	if found && fp.IsZero() == a.fp.IsZero() {
 		if fp.Differs(a.fp) {
@@ -151,7 +151,7 @@ func (d *Deduper) declined(ctx context.Context, a *attempt) (Result, error) {
 	case claim.Done:
 		a.result, a.omitted = v.Result, v.Omitted
 		if v.Result == nil && !v.Omitted {
-			d.memory.add(a.key.Digest(), a.fp, v.Remaining)
+			d.memory.add(a.key.Digest(), a.fp, v.Remaining, d.now())
 		}
 		return d.duplicate(ctx, a, FromStore, v)
 	case claim.Pending:

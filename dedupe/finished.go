@@ -113,7 +113,7 @@ func (f *finished) settle(w *work, op *claim.Op) {
 			f.d.count.recoveredCommits.Add(1)
 		}
 		if c := &op.Completion; c.Result == nil && !c.Omitted {
-			f.d.memory.add(op.Key.Digest(), w.fp, c.Retention)
+			f.d.memory.add(op.Key.Digest(), w.fp, c.Retention, f.d.now())
 		}
 	}
 }
