@@ -12,7 +12,7 @@ import (
 // belongs to one goroutine; the fields of the flight and of the lease are
 // guarded by those.
 type attempt struct {
-	begun time.Time
+	begun time.Duration // by Deduper.now, as all moments here
 	key   claim.Key
 	fp    claim.Fingerprint
 	msg   *bus.Message // nil in Do
@@ -26,7 +26,7 @@ type attempt struct {
 	op  claim.Op
 	ops [1]*claim.Op
 
-	sent    time.Time // start of the first send of the claim
+	sent    time.Duration // start of the first send of the claim
 	grant   claim.Grant
 	lease   lease
 	result  []byte

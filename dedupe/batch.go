@@ -56,7 +56,7 @@ type member struct {
 func (b *batch) process(ctx context.Context, msgs []*bus.Message) {
 	b.d.count.deliveries.Add(int64(len(msgs)))
 	defer b.leave()
-	now := time.Now()
+	now := b.d.now()
 	byKey := make(map[claim.Digest]*member, len(msgs))
 	var asking []*member
 	for i, msg := range msgs {
@@ -124,7 +124,7 @@ func (b *batch) claim(ctx context.Context, asking []*member) {
 	}
 	cctx, cancel := context.WithTimeout(ctx, d.opts.ClaimTimeout)
 	defer cancel()
-	sent := time.Now()
+	sent := d.now()
 	ops := make([]*claim.Op, len(asking))
 	for i, m := range asking {
 		ops[i] = m.newClaim(&d.opts, sent)[0]
@@ -221,11 +221,11 @@ func repeat(err error, n int) []error {
 // keep hands the leases to the keeper. A message whose lease is over already is
 // given back and does not run.
 func (b *batch) keep(ctx context.Context, cancel context.CancelCauseFunc) {
-	kept := b.running[:0]
+	kept, now := b.running[:0], b.d.now()
 	for _, m := range b.running {
 		if !m.claimed {
-			b.d.keeper.addUnclaimed(&m.lease, m.msg)
-		} else if !b.d.keep(&m.attempt, cancel) {
+			b.d.keeper.addUnclaimed(&m.attempt, now)
+		} else if !b.d.keep(&m.attempt, cancel, now) {
 			m.claimed = false
 			*m.err = b.d.tooLate(ctx, &m.attempt)
 			continue
@@ -238,7 +238,7 @@ func (b *batch) keep(ctx context.Context, cancel context.CancelCauseFunc) {
 // unkeep takes the leases back.
 func (b *batch) unkeep() {
 	for _, m := range b.running {
-		b.d.keeper.remove(&m.lease)
+		b.d.keeper.remove(&m.attempt)
 	}
 }
 

@@ -74,17 +74,17 @@ func (d *Deduper) claim(ctx context.Context, a *attempt) error {
 	}
 	cctx, cancel := context.WithTimeout(ctx, d.opts.ClaimTimeout)
 	defer cancel()
-	d.transmit(cctx, a.newClaim(&d.opts, time.Now()))
+	d.transmit(cctx, a.newClaim(&d.opts, d.now()))
 	if a.op.Verdict.Outcome == claim.Stale {
 		// The answer came so late that the lease it granted was over.
-		d.transmit(cctx, a.newClaim(&d.opts, time.Now()))
+		d.transmit(cctx, a.newClaim(&d.opts, d.now()))
 	}
 	d.storeAnswered(ctx, a.op.Err)
 	return a.op.Err
 }
 
 // newClaim makes the operation that claims a's key, with a token of its own.
-func (a *attempt) newClaim(o *Options, now time.Time) []*claim.Op {
+func (a *attempt) newClaim(o *Options, now time.Duration) []*claim.Op {
 	a.op = claim.Op{Kind: claim.OpTryClaim, Key: a.key, Request: a.request(o)}
 	a.sent = now
 	return a.single()
@@ -174,8 +174,8 @@ func (d *Deduper) releaseUnknown(a *attempt) {
 // why. The bus's timer is kept all the same: a second delivery would run too.
 func (d *Deduper) runUnclaimed(ctx context.Context, a *attempt, why error) (Result, error) {
 	d.decided(ctx, a, Decision{Source: FromPolicy, Err: why})
-	d.keeper.addUnclaimed(&a.lease, a.msg)
-	defer d.keeper.remove(&a.lease)
+	d.keeper.addUnclaimed(a, d.now())
+	defer d.keeper.remove(a)
 	err := d.run(&runContext{ctx, a}, a)
 	if err != nil {
 		return Result{}, err

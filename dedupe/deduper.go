@@ -59,7 +59,7 @@ func New(store claim.Store, o *Options) (*Deduper, error) {
 	d.flights = newFlights()
 	d.circuit = &circuit{threshold: d.opts.CircuitThreshold, first: d.opts.CircuitCooldown,
 		cooldown: d.opts.CircuitCooldown, changed: d.circuitChanged}
-	d.keeper = newKeeper(store, &d.opts, d.leaseEnded)
+	d.keeper = newKeeper(store, &d.opts, d.now, d.leaseEnded)
 	d.finished = &finished{d: d, works: map[claim.Digest]*work{}}
 	return d, nil
 }
@@ -160,7 +160,7 @@ func (d *Deduper) leaseEnded(cause error) {
 // decided tells the Observer of a decision about a.
 func (d *Deduper) decided(ctx context.Context, a *attempt, e Decision) {
 	if f := d.opts.Observer.Decided; f != nil {
-		e.Elapsed = time.Since(a.begun)
+		e.Elapsed = d.now() - a.begun
 		f(ctx, e)
 	}
 }
@@ -169,6 +169,6 @@ func (d *Deduper) decided(ctx context.Context, a *attempt, e Decision) {
 func (d *Deduper) settled(ctx context.Context, a *attempt, err error) {
 	if f := d.opts.Observer.Settled; f != nil {
 		s := bus.SettlementOf(err)
-		f(ctx, Settled{Action: s.Action, Delay: s.Delay, Err: err, Elapsed: time.Since(a.begun)})
+		f(ctx, Settled{Action: s.Action, Delay: s.Delay, Err: err, Elapsed: d.now() - a.begun})
 	}
 }

@@ -44,7 +44,7 @@ func (d *Deduper) process(ctx context.Context, a *attempt) (Result, error) {
 	}
 	defer d.exit(1)
 	d.count.deliveries.Add(1)
-	a.begun = time.Now()
+	a.begun = d.now()
 	result, err := d.answer(ctx, a)
 	d.settled(ctx, a, err)
 	return result, err
@@ -61,7 +61,7 @@ func (d *Deduper) answer(ctx context.Context, a *attempt) (Result, error) {
 	if d.opts.ObserveOnly {
 		return d.observe(ctx, a)
 	}
-	until := a.begun.Add(d.opts.LocalWait)
+	until := after(a.begun, d.opts.LocalWait)
 	for {
 		if result, ok, err := d.recall(ctx, a); ok {
 			return result, err
@@ -70,7 +70,7 @@ func (d *Deduper) answer(ctx context.Context, a *attempt) (Result, error) {
 		if leader == nil {
 			break
 		}
-		if !d.flights.wait(ctx, leader, time.Until(until)) {
+		if !d.flights.wait(ctx, leader, until-d.now()) {
 			return Result{}, d.pending(ctx, a, FromFlight, d.patienceFor(leader))
 		}
 	}
@@ -126,7 +126,7 @@ func (d *Deduper) pending(ctx context.Context, a *attempt, from Source, remainin
 // outlived its lease is still running, so that asking at once again and again
 // would lead nowhere.
 func (d *Deduper) patienceFor(leader *attempt) time.Duration {
-	return max(d.keeper.remaining(&leader.lease), d.opts.Lease/3)
+	return max(d.keeper.remaining(leader), d.opts.Lease/3)
 }
 
 func (d *Deduper) mismatch(ctx context.Context, a *attempt, from Source) error {

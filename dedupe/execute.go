@@ -16,10 +16,10 @@ import (
 func (d *Deduper) execute(ctx context.Context, a *attempt) (Result, error) {
 	runCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if !d.keep(a, cancel) {
+	if !d.keep(a, cancel, d.now()) {
 		return Result{}, d.tooLate(ctx, a)
 	}
-	defer d.keeper.remove(&a.lease)
+	defer d.keeper.remove(a)
 
 	finished := false
 	defer func() {
@@ -33,11 +33,11 @@ func (d *Deduper) execute(ctx context.Context, a *attempt) (Result, error) {
 }
 
 // keep hands a's lease to the keeper, which calls cancel when it is lost.
-func (d *Deduper) keep(a *attempt, cancel context.CancelCauseFunc) bool {
-	if !d.opts.ObserveOnly {
-		a.lease.cancel = cancel
+func (d *Deduper) keep(a *attempt, cancel context.CancelCauseFunc, now time.Duration) bool {
+	if d.opts.ObserveOnly {
+		cancel = nil // nothing is to be disturbed
 	}
-	return d.keeper.add(&a.lease, a.key, a.grant, a.sent, a.msg)
+	return d.keeper.add(a, cancel, now)
 }
 
 // tooLate gives back a claim whose lease was over before the handler could start:
@@ -107,7 +107,7 @@ func (d *Deduper) finish(ctx context.Context, a *attempt, err error) (Result, er
 // returns why its lease was given up, if it was. A message that is to die goes to
 // the dead-letter sink here, before the key is marked dead.
 func (d *Deduper) conclude(ctx context.Context, a *attempt, err error) (leaseErr error) {
-	leaseErr, lost := d.keeper.handlerReturned(&a.lease)
+	leaseErr, lost := d.keeper.handlerReturned(a)
 	settlement := bus.SettlementOf(err)
 	switch {
 	case err == nil:

@@ -1,63 +1,90 @@
 package dedupe
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/claim"
+)
+
+const (
+	keeperShards = 16
+	// maxExtensions is how many extensions travel together.
+	maxExtensions = 4096
+	// never is later than any moment.
+	never = time.Duration(math.MaxInt64)
 )
 
 // keeper extends the leases of all running handlers, and the bus's redelivery
 // timers with them. One goroutine watches the clock; what is due leaves in one
-// batch. Its cost does not grow with messages that end before their first
-// extension: those are put into a heap and taken out again, without a timer or a
-// goroutine of their own.
+// batch. A message that ends before its first extension costs two locks and a
+// place in a list: there is no order to keep among the leases, because the
+// goroutine, which is up a few times in a lease, looks at all of a shard in which
+// something is due.
 type keeper struct {
 	store   claim.Store
 	lease   time.Duration
 	margin  time.Duration
 	maxRun  time.Duration
-	expired func(cause error) // told of each cancelled handler, without the lock
+	now     func() time.Duration
+	expired func(cause error) // told of each cancelled handler, without a lock
 
-	mu      sync.Mutex
-	closed  bool
-	causes  []error // of handlers cancelled since expired was last called
-	leases  leaseHeap
-	armed   time.Time // when the goroutine will look next; zero: when it is woken
+	shards  [keeperShards]keeperShard
+	armed   atomic.Int64 // when the goroutine looks next, unless it is awake
 	wake    chan struct{}
 	stop    chan struct{}
 	flights sync.WaitGroup // the goroutine and the batches that are out
 }
 
-// lease is a running handler as the keeper sees it. The keeper's lock guards it.
+// keeperShard has the leases of some keys.
+type keeperShard struct {
+	mu     sync.Mutex
+	closed bool
+	kept   []*attempt
+	// wakeAt is when a lease has to be looked at, or earlier: it stays when that
+	// lease ends. It is written with mu held.
+	wakeAt atomic.Int64
+	causes []error // of handlers that were cancelled under the lock
+	sooner bool    // wakeAt was set to an earlier moment under the lock
+
+	// Neighbouring shards must not share a cache line.
+	_ [64]byte
+}
+
+// lease is a running handler as the keeper sees it. Its moments are those of the
+// keeper's clock. The lock of its shard guards it.
 type lease struct {
+	claimed   bool                    // there is a claim to be extended
 	cancel    context.CancelCauseFunc // nil: a handler that is not to be disturbed
-	extend    claim.Op                // owned by the batch that is out, if flying; zero: no claim
 	keepAlive func(context.Context) error
 	ackWait   time.Duration
 	every     time.Duration // between two extensions
 
-	next     time.Time // of the next extension
-	deadline time.Time // local end of the lease, margin included
-	ackBy    time.Time // local end of the bus's timer; zero: none
-	runUntil time.Time // end of MaxRun; zero: the handler has returned
-	flying   bool
-	ended    error // why the lease is no longer kept
-	lost     bool  // the store said so: another owner may be running
-	kept     bool  // in the heap, at index
-	index    int
+	next     time.Duration // of the next extension
+	deadline time.Duration // local end of the lease, margin included; zero: not kept yet
+	ackBy    time.Duration // local end of the bus's timer; zero: none
+	runUntil time.Duration // end of MaxRun; zero: the handler has returned
+	ended    error         // why the lease is no longer kept
+	lost     bool          // the store said so: another owner may be running
+	flying   bool          // in a batch that is out
+	kept     bool          // in the shard's list, at place
+	place    int
 }
 
-func newKeeper(store claim.Store, o *Options, expired func(error)) *keeper {
+func newKeeper(store claim.Store, o *Options, now func() time.Duration, expired func(error)) *keeper {
 	k := &keeper{
-		store: store, lease: o.Lease, margin: o.Margin, maxRun: o.MaxRun, expired: expired,
+		store: store, lease: o.Lease, margin: o.Margin, maxRun: o.MaxRun, now: now, expired: expired,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
+	for i := range k.shards {
+		k.shards[i].wakeAt.Store(int64(never))
+	}
+	k.armed.Store(int64(never))
 	k.flights.Go(k.watch)
 	return k
 }
@@ -65,105 +92,144 @@ func newKeeper(store claim.Store, o *Options, expired func(error)) *keeper {
 // close cancels the handlers that still run, with cause, stops the keeper and
 // waits until nothing of it runs.
 func (k *keeper) close(cause error) {
-	k.mu.Lock()
-	k.closed = true
-	for len(k.leases) > 0 {
-		k.end(k.leases[0], cause, false)
+	for i := range k.shards {
+		s := &k.shards[i]
+		s.mu.Lock()
+		s.closed = true
+		for len(s.kept) > 0 {
+			s.end(s.kept[0], cause, false)
+		}
+		s.unlock(k)
 	}
-	k.unlock()
 	close(k.stop)
 	k.flights.Wait()
 }
 
-// add keeps the lease of a claim whose first send began at sent. It returns false
-// when the lease is over already, or the keeper is closed.
-func (k *keeper) add(l *lease, key claim.Key, g claim.Grant, sent time.Time, m *bus.Message) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	l.extend = claim.Op{Kind: claim.OpExtend, Key: key, Grant: g, TTL: k.lease}
-	l.deadline = sent.Add(k.lease - k.margin)
-	return k.start(l, sent, m)
+// shard returns the shard of a, which its key decides.
+func (k *keeper) shard(a *attempt) *keeperShard {
+	return &k.shards[a.key.Digest()[1]%keeperShards]
+}
+
+// add keeps the lease of a claim that was granted to a and whose first send began
+// at a.sent. It returns false when the lease is over at now, or the keeper is
+// closed.
+func (k *keeper) add(a *attempt, cancel context.CancelCauseFunc, now time.Duration) bool {
+	return k.start(a, lease{claimed: true, cancel: cancel, every: k.lease / 3,
+		next: a.sent, deadline: a.sent + k.lease - k.margin}, now)
 }
 
 // addUnclaimed keeps the bus's timer for a handler that runs without a claim.
-func (k *keeper) addUnclaimed(l *lease, m *bus.Message) {
-	if m == nil || m.KeepAlive == nil {
-		return
+func (k *keeper) addUnclaimed(a *attempt, now time.Duration) {
+	if a.msg != nil && a.msg.KeepAlive != nil {
+		k.start(a, lease{every: k.lease / 3, next: now, deadline: after(now, k.maxRun)}, now)
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	now := time.Now()
-	l.deadline = now.Add(k.maxRun)
-	k.start(l, now, m)
 }
 
-// start begins to keep l, whose claim and deadline are set. The lock is held.
-func (k *keeper) start(l *lease, sent time.Time, m *bus.Message) bool {
-	now := time.Now()
-	l.every = k.lease / 3
-	if m != nil && m.KeepAlive != nil {
-		l.keepAlive = m.KeepAlive
-		if l.ackWait = m.AckWait; l.ackWait > 0 {
+// start begins to keep l as a's lease. Its next is that of the last extension.
+func (k *keeper) start(a *attempt, l lease, now time.Duration) bool {
+	if a.msg != nil && a.msg.KeepAlive != nil {
+		l.keepAlive = a.msg.KeepAlive
+		if l.ackWait = a.msg.AckWait; l.ackWait > 0 {
 			l.every = min(l.every, l.ackWait/3)
-			l.ackBy = now.Add(l.ackWait)
+			l.ackBy = after(now, l.ackWait)
 		}
 	}
-	l.next = sent.Add(l.every)
-	l.runUntil = now.Add(k.maxRun)
-	if k.closed || !now.Before(l.deadline) {
-		return false
-	}
-	heap.Push(&k.leases, l)
-	l.kept = true
-	k.arm(l.wakeAt())
-	return true
-}
-
-// handlerReturned ends the bound on the run: the lease is kept while the ending
-// is committed.
-func (k *keeper) handlerReturned(l *lease) (ended error, lost bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	l.runUntil = time.Time{}
+	l.next += l.every
+	l.runUntil = after(now, k.maxRun)
+	s := k.shard(a)
+	s.mu.Lock()
+	defer s.unlock(k)
+	l.kept, l.place = !s.closed && now < l.deadline, len(s.kept)
+	a.lease = l
 	if l.kept {
-		heap.Fix(&k.leases, l.index)
+		s.kept = append(s.kept, a)
+		s.lookAt(l.wakeAt())
 	}
-	return l.ended, l.lost
+	return l.kept
 }
 
-// remove stops keeping the lease.
-func (k *keeper) remove(l *lease) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if l.kept {
-		heap.Remove(&k.leases, l.index)
+// handlerReturned ends the bound on a's run: the lease is kept while the ending is
+// committed.
+func (k *keeper) handlerReturned(a *attempt) (ended error, lost bool) {
+	s := k.shard(a)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a.lease.runUntil = 0
+	return a.lease.ended, a.lease.lost
+}
+
+// remove stops keeping a's lease.
+func (k *keeper) remove(a *attempt) {
+	s := k.shard(a)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a.lease.kept {
+		s.remove(a)
 	}
 }
 
-// remaining returns how long the lease will hold at most without extension.
-func (k *keeper) remaining(l *lease) time.Duration {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if l.deadline.IsZero() {
+// remaining returns how long a's lease will hold at most without extension.
+func (k *keeper) remaining(a *attempt) time.Duration {
+	s := k.shard(a)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a.lease.deadline == 0 {
 		return k.lease
 	}
-	return max(0, time.Until(l.deadline)+k.margin)
+	return max(0, a.lease.deadline-k.now()+k.margin)
 }
 
-// arm makes the goroutine look at t or sooner. The lock is held.
-func (k *keeper) arm(t time.Time) {
-	if !k.armed.IsZero() && !t.Before(k.armed) {
-		return
+// remove takes a out of the list. The lock is held.
+func (s *keeperShard) remove(a *attempt) {
+	last := len(s.kept) - 1
+	moved := s.kept[last]
+	s.kept[a.lease.place], moved.lease.place = moved, a.lease.place
+	s.kept[last] = nil
+	s.kept = s.kept[:last]
+	a.lease.kept = false
+}
+
+// end stops keeping a's lease and cancels its handler. The lock is held.
+func (s *keeperShard) end(a *attempt, cause error, lost bool) {
+	s.remove(a)
+	l := &a.lease
+	l.ended, l.lost = cause, lost
+	// After the handler returned, the answer to the commit says more: an
+	// extension that is refused may only have met our own completion.
+	if running := l.runUntil != 0; running && l.cancel != nil {
+		l.cancel(cause)
+		s.causes = append(s.causes, cause)
 	}
-	k.armed = t
-	select {
-	case k.wake <- struct{}{}:
-	default:
+}
+
+// lookAt has the shard looked at at t or sooner. The lock is held.
+func (s *keeperShard) lookAt(t time.Duration) {
+	if int64(t) < s.wakeAt.Load() {
+		s.wakeAt.Store(int64(t))
+		s.sooner = true
+	}
+}
+
+// unlock gives the lock back, and then does what was left for that moment: it
+// tells of the handlers that were cancelled, and wakes the goroutine if it has to
+// look sooner than it would.
+func (s *keeperShard) unlock(k *keeper) {
+	causes, sooner := s.causes, s.sooner
+	s.causes, s.sooner = nil, false
+	s.mu.Unlock()
+	if sooner && s.wakeAt.Load() < k.armed.Load() {
+		select {
+		case k.wake <- struct{}{}:
+		default:
+		}
+	}
+	for _, cause := range causes {
+		k.expired(cause)
 	}
 }
 
 func (k *keeper) watch() {
-	timer := time.NewTimer(time.Hour)
+	timer := time.NewTimer(never)
 	defer timer.Stop()
 	for {
 		select {
@@ -172,61 +238,106 @@ func (k *keeper) watch() {
 		case <-k.wake:
 		case <-timer.C:
 		}
-		due, next := k.collect(time.Now())
-		if len(due) > 0 {
-			k.flights.Go(func() { k.send(due) })
+		for due := k.collect(); len(due) > 0; {
+			batch := due[:min(len(due), maxExtensions)]
+			due = due[len(batch):]
+			k.flights.Go(func() { k.send(batch) })
 		}
-		if !next.IsZero() {
-			timer.Reset(time.Until(next))
+		timer.Reset(k.next() - k.now())
+	}
+}
+
+// next returns when to look next, after which whoever adds a lease that has to be
+// looked at sooner wakes the goroutine.
+func (k *keeper) next() time.Duration {
+	for {
+		next := k.earliest()
+		k.armed.Store(int64(next))
+		// What was added in between was measured by the old value of armed.
+		if k.earliest() >= next {
+			return next
 		}
 	}
 }
 
-// collect ends what is over, returns what is due for extension, and says when to
-// look again. What is due within an eighth of its interval goes along, so that
-// claims made at different moments leave together.
-func (k *keeper) collect(now time.Time) (due []*lease, next time.Time) {
-	k.mu.Lock()
-	defer k.unlock()
-	for len(k.leases) > 0 {
-		l := k.leases[0]
-		slack := l.every / 8
-		if cause := l.over(now); cause != nil {
-			k.end(l, cause, false)
-		} else if !l.flying && !l.next.After(now.Add(slack)) {
-			l.flying = true
-			heap.Fix(&k.leases, 0)
-			due = append(due, l)
-		} else {
-			break
+func (k *keeper) earliest() time.Duration {
+	first := int64(never)
+	for i := range k.shards {
+		first = min(first, k.shards[i].wakeAt.Load())
+	}
+	return time.Duration(first)
+}
+
+// extension is the lease of an attempt on its way to be extended. It has copies
+// of what it needs, for the attempt may end meanwhile.
+type extension struct {
+	a         *attempt
+	op        claim.Op // zero: no claim
+	keepAlive func(context.Context) error
+	busErr    error // of keepAlive
+}
+
+// collect ends what is over and returns what is due for extension.
+func (k *keeper) collect() (due []*extension) {
+	now := k.now()
+	soon := now + k.lease/3/8
+	for i := range k.shards {
+		s := &k.shards[i]
+		if s.wakeAt.Load() > int64(soon) {
+			continue
 		}
+		s.mu.Lock()
+		due = k.collectShard(s, now, due)
+		s.unlock(k)
 	}
-	k.armed = time.Time{}
-	if len(k.leases) > 0 {
-		k.armed = k.leases[0].wakeAt()
+	return due
+}
+
+// collectShard is collect for one shard. What is due within an eighth of its
+// interval goes along, so that claims made at different moments leave together.
+// The lock is held.
+func (k *keeper) collectShard(s *keeperShard, now time.Duration, due []*extension) []*extension {
+	wakeAt := never
+	for i := 0; i < len(s.kept); {
+		a := s.kept[i]
+		l := &a.lease
+		if cause := l.over(now); cause != nil {
+			s.end(a, cause, false) // and another takes its place in the list
+			continue
+		}
+		if !l.flying && l.next <= now+l.every/8 {
+			l.flying = true
+			e := &extension{a: a, keepAlive: l.keepAlive}
+			if l.claimed {
+				e.op = claim.Op{Kind: claim.OpExtend, Key: a.key, Grant: a.grant, TTL: k.lease}
+			}
+			due = append(due, e)
+		}
+		wakeAt = min(wakeAt, l.wakeAt())
+		i++
 	}
-	return due, k.armed
+	s.wakeAt.Store(int64(wakeAt))
+	return due
 }
 
 // send extends a batch of leases and notes the answers.
-func (k *keeper) send(due []*lease) {
-	sent := time.Now()
+func (k *keeper) send(batch []*extension) {
+	sent := k.now()
 	// Less than the time until the next look, so that batches do not pile up on
 	// a store that hangs.
 	ctx, cancel := context.WithTimeout(context.Background(), k.lease/4)
 	defer cancel()
-	ops := make([]*claim.Op, 0, len(due))
-	alive := make([]error, len(due))
-	for _, l := range due {
-		if l.extend.Kind != 0 {
-			ops = append(ops, &l.extend)
+	ops := make([]*claim.Op, 0, len(batch))
+	for _, e := range batch {
+		if e.op.Kind != 0 {
+			ops = append(ops, &e.op)
 		}
 	}
 	var buses sync.WaitGroup
 	buses.Go(func() {
-		for i, l := range due {
-			if l.keepAlive != nil {
-				alive[i] = l.keepAlive(ctx)
+		for _, e := range batch {
+			if e.keepAlive != nil {
+				e.busErr = e.keepAlive(ctx)
 			}
 		}
 	})
@@ -235,110 +346,73 @@ func (k *keeper) send(due []*lease) {
 	}
 	buses.Wait()
 
-	k.mu.Lock()
-	defer k.unlock()
-	now := time.Now()
-	for i, l := range due {
-		l.flying = false
-		if !l.kept {
-			continue
+	now := k.now()
+	for _, e := range batch {
+		s := k.shard(e.a)
+		s.mu.Lock()
+		e.a.lease.flying = false
+		if e.a.lease.kept {
+			k.extended(s, e, sent, now)
 		}
-		switch err := l.extend.Err; {
-		case l.extend.Kind == 0:
-			l.next = sent.Add(l.every)
-		case err == nil:
-			l.deadline = sent.Add(k.lease - k.margin)
-			l.next = sent.Add(l.every)
-		case errors.Is(err, claim.ErrLost):
-			k.end(l, fmt.Errorf("%w: %w", ErrLeaseLost, err), true)
-			continue
-		default:
-			l.next = now.Add(l.every / 4)
-		}
-		if alive[i] != nil {
-			l.next = now.Add(l.every / 4)
-		} else if !l.ackBy.IsZero() {
-			l.ackBy = sent.Add(l.ackWait)
-		}
-		heap.Fix(&k.leases, l.index)
-		k.arm(l.wakeAt())
+		s.unlock(k)
 	}
 }
 
-// end stops keeping l and cancels its handler. The lock is held.
-func (k *keeper) end(l *lease, cause error, lost bool) {
-	heap.Remove(&k.leases, l.index)
-	l.ended, l.lost = cause, lost
-	// After the handler returned, the answer to the commit says more: an
-	// extension that is refused may only have met our own completion.
-	if running := !l.runUntil.IsZero(); running && l.cancel != nil {
-		l.cancel(cause)
-		k.causes = append(k.causes, cause)
+// extended notes the answers to e, which was sent at sent. The lock is held.
+func (k *keeper) extended(s *keeperShard, e *extension, sent, now time.Duration) {
+	l := &e.a.lease
+	switch err := e.op.Err; {
+	case e.op.Kind == 0:
+		l.next = sent + l.every
+	case err == nil:
+		l.deadline = sent + k.lease - k.margin
+		l.next = sent + l.every
+	case errors.Is(err, claim.ErrLost):
+		s.end(e.a, fmt.Errorf("%w: %w", ErrLeaseLost, err), true)
+		return
+	default:
+		l.next = now + l.every/4
 	}
-}
-
-// unlock gives the lock back and then tells of the handlers that were cancelled
-// under it.
-func (k *keeper) unlock() {
-	causes := k.causes
-	k.causes = nil
-	k.mu.Unlock()
-	for _, cause := range causes {
-		k.expired(cause)
+	if e.busErr != nil {
+		l.next = now + l.every/4
+	} else if l.ackBy != 0 {
+		l.ackBy = after(sent, l.ackWait)
 	}
+	s.lookAt(l.wakeAt())
 }
 
 // over returns why the lease cannot be kept any longer at now, or nil.
-func (l *lease) over(now time.Time) error {
+func (l *lease) over(now time.Duration) error {
 	switch {
-	case !now.Before(l.deadline):
+	case now >= l.deadline:
 		return fmt.Errorf("%w: the store was not heard from in time", ErrLeaseLost)
-	case !l.runUntil.IsZero() && !now.Before(l.runUntil):
+	case l.runUntil != 0 && now >= l.runUntil:
 		return ErrMaxRun
-	case !l.ackBy.IsZero() && !now.Before(l.ackBy):
+	case l.ackBy != 0 && now >= l.ackBy:
 		return fmt.Errorf("%w: the bus's redelivery timer could not be extended", ErrLeaseLost)
 	}
 	return nil
 }
 
 // wakeAt returns when the keeper has to look at l next.
-func (l *lease) wakeAt() time.Time {
+func (l *lease) wakeAt() time.Duration {
 	t := l.deadline
-	if !l.flying && l.next.Before(t) {
-		t = l.next
+	if !l.flying {
+		t = min(t, l.next)
 	}
-	if !l.runUntil.IsZero() && l.runUntil.Before(t) {
-		t = l.runUntil
+	if l.runUntil != 0 {
+		t = min(t, l.runUntil)
 	}
-	if !l.ackBy.IsZero() && l.ackBy.Before(t) {
-		t = l.ackBy
+	if l.ackBy != 0 {
+		t = min(t, l.ackBy)
 	}
 	return t
 }
 
-// leaseHeap is a heap.Interface by wakeAt.
-type leaseHeap []*lease
-
-func (h leaseHeap) Len() int           { return len(h) }
-func (h leaseHeap) Less(i, j int) bool { return h[i].wakeAt().Before(h[j].wakeAt()) }
-func (h leaseHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-// Push appends a *lease, for container/heap.
-func (h *leaseHeap) Push(x any) {
-	l := x.(*lease)
-	l.index = len(*h)
-	*h = append(*h, l)
-}
-
-// Pop removes the last *lease, for container/heap.
-func (h *leaseHeap) Pop() any {
-	old := *h
-	l := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	l.kept = false
-	return l
+// after returns now + d, or never if that is later.
+func after(now, d time.Duration) time.Duration {
+	if d > never-now {
+		return never
+	}
+	return now + d
 }

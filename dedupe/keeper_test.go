@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -48,6 +49,17 @@ func newTripCounter(t *testing.T) *tripCounter {
 		t.Fatal(err)
 	}
 	return &tripCounter{Store: store}
+}
+
+// live is how many leases are kept.
+func (k *keeper) live() (n int) {
+	for i := range k.shards {
+		s := &k.shards[i]
+		s.mu.Lock()
+		n += len(s.kept)
+		s.mu.Unlock()
+	}
+	return n
 }
 
 func quietOptions() *Options {
@@ -180,8 +192,8 @@ func TestShortHandlersDoNotWakeTheKeeper(t *testing.T) {
 		if store.trips != 0 {
 			t.Errorf("%d trips for leases that had ended", store.trips)
 		}
-		if len(d.keeper.leases) != 0 {
-			t.Errorf("%d leases kept", len(d.keeper.leases))
+		if d.keeper.live() != 0 {
+			t.Errorf("%d leases kept", d.keeper.live())
 		}
 	})
 }
@@ -238,8 +250,189 @@ func TestRunsWithoutAClaimKeepTheBusTimerToo(t *testing.T) {
 		if n := alive.Load(); n < 18 || n > 24 {
 			t.Errorf("%d keep-alives for a batch of two, want one every 100 ms for each", n)
 		}
-		if store.trips != 0 || len(d.keeper.leases) != 0 {
-			t.Errorf("%d extensions of claims that there are not; %d leases left", store.trips, len(d.keeper.leases))
+		if store.trips != 0 || d.keeper.live() != 0 {
+			t.Errorf("%d extensions of claims that there are not; %d leases left", store.trips, d.keeper.live())
 		}
 	})
+}
+
+func TestLeasesThatBeganAtDifferentMomentsAreExtendedTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const claims, intervals = 10_000, 6
+		store := newTripCounter(t)
+		d, _ := New(store, quietOptions())
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for i := range claims {
+			wg.Go(func() {
+				_, _ = d.Do(ctx, ID(fmt.Sprint(i)), func(ctx context.Context) ([]byte, error) {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				})
+			})
+			<-time.After(time.Second / claims)
+		}
+		store.mu.Lock()
+		store.trips, store.sizes = 0, 0
+		store.mu.Unlock()
+		<-time.After(intervals * time.Second)
+		cancel()
+		wg.Wait()
+		if store.trips > intervals*claims/1000 || store.sizes < (intervals-1)*claims {
+			t.Errorf("%d extensions in %d trips, want at most one trip for 1,000 claims and interval", store.sizes, store.trips)
+		}
+		if s := d.Stats(); s.LeasesLost != 0 {
+			t.Errorf("%d leases lost", s.LeasesLost)
+		}
+		if err := d.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestExtensionsTravelInBatchesThatAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const claims = maxExtensions + 1
+		store := newTripCounter(t)
+		d, _ := New(store, quietOptions())
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for i := range claims {
+			wg.Go(func() {
+				_, _ = d.Do(ctx, ID(fmt.Sprint(i)), func(ctx context.Context) ([]byte, error) {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				})
+			})
+		}
+		<-time.After(time.Second + time.Second/2)
+		cancel()
+		wg.Wait()
+		if store.trips != 2 || store.sizes != claims {
+			t.Errorf("%d extensions in %d trips, want %d in 2", store.sizes, store.trips, claims)
+		}
+		if err := d.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestALimitThatIsFarAwayIsNoLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := quietOptions()
+		o.MaxRun, o.LocalWait = math.MaxInt64, math.MaxInt64
+		d, _ := New(newTripCounter(t), o)
+		defer d.Close(context.Background())
+		slow := func(ctx context.Context) ([]byte, error) {
+			<-time.After(time.Hour)
+			return nil, ctx.Err()
+		}
+		go func() { _, _ = d.Do(t.Context(), ID("1"), slow) }()
+		synctest.Wait()
+		if r, err := d.Do(t.Context(), ID("1"), slow); err != nil || !r.Duplicate {
+			t.Errorf("a copy that waits for an hour is told %+v, %v", r, err)
+		}
+	})
+}
+
+// A lease that is added while the goroutine makes up its mind when to look next is
+// either seen by it or wakes it.
+func TestNoLeaseIsOverlooked(t *testing.T) {
+	const rounds = 20_000
+	k := &keeper{lease: time.Hour, wake: make(chan struct{}, 1)}
+	for round := range rounds {
+		for i := range k.shards {
+			k.shards[i].wakeAt.Store(int64(never))
+		}
+		k.armed.Store(0) // the goroutine is awake
+		added := make(chan struct{})
+		go func() {
+			defer close(added)
+			s := &k.shards[0]
+			s.mu.Lock()
+			s.lookAt(time.Hour)
+			s.unlock(k)
+		}()
+		for range round % 64 {
+			k.earliest() // let the other come at any moment
+		}
+		next := k.next()
+		<-added
+		woken := false
+		select {
+		case <-k.wake:
+			woken = true
+		default:
+		}
+		if next > time.Hour && !woken {
+			t.Fatalf("round %d: the goroutine sleeps and nobody wakes it", round)
+		}
+	}
+}
+
+// One operation is one message that ends before its first extension, among
+// others that live long.
+func BenchmarkKeeperShortRun(b *testing.B) {
+	for _, live := range []int{0, 10_000, 100_000} {
+		b.Run(fmt.Sprint(live, "Live"), func(b *testing.B) {
+			k, _ := heartbeats(b, live)
+			a := &attempt{}
+			a.key, _ = claim.NewKey("", "billing", "one")
+			b.ReportAllocs()
+			for b.Loop() {
+				k.add(a, nil, k.now())
+				k.handlerReturned(a)
+				k.remove(a)
+			}
+		})
+	}
+}
+
+// One operation is one interval of 10,000 live claims, which began at different
+// moments; the store is memstore. %core is its share of an interval of ten
+// seconds, that of the default lease.
+func BenchmarkHeartbeats(b *testing.B) {
+	const live, steps = 10_000, 64
+	k, step := heartbeats(b, live)
+	interval := k.lease / 3
+	b.ReportAllocs()
+	for b.Loop() {
+		for range steps {
+			if k.earliest() <= k.now() {
+				if due := k.collect(); len(due) > 0 {
+					k.send(due)
+				}
+			}
+			step(interval / steps)
+		}
+	}
+	b.ReportMetric(100*float64(b.Elapsed())/float64(b.N)/float64(interval), "%core")
+}
+
+// heartbeats returns a keeper of so many live claims that has no goroutine, and a
+// function that lets time go by.
+func heartbeats(b *testing.B, live int) (k *keeper, step func(time.Duration)) {
+	store, err := memstore.New(nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	o := (&Options{Consumer: "billing"}).withDefaults()
+	var now time.Duration
+	k = &keeper{store: store, lease: o.Lease, margin: o.Margin, maxRun: never, now: func() time.Duration { return now },
+		expired: func(cause error) { b.Error(cause) }}
+	for i := range k.shards {
+		k.shards[i].wakeAt.Store(int64(never))
+	}
+	for i := range live {
+		a := &attempt{}
+		a.key, _ = claim.NewKey("", "billing", claim.MessageID(fmt.Sprint(i)))
+		v, err := store.TryClaim(b.Context(), a.key, a.request(&o))
+		if err != nil {
+			b.Fatal(err)
+		}
+		a.grant, a.sent = v.Grant, k.lease/3*time.Duration(i)/time.Duration(live)
+		k.add(a, nil, a.sent)
+	}
+	now = k.lease / 3
+	return k, func(d time.Duration) { now += d }
 }
