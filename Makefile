@@ -1,4 +1,4 @@
-.PHONY: help run test race lint bench prove ci
+.PHONY: help run test race lint bench perf prove ci
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ lint: ## gofmt, go vet, go mod tidy
 
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
+
+perf: ## Measure against the raw limit and against peers, and write docs/performance.md; ARGS="-short" for a look
+	go run -C bench . $(ARGS)
 
 prove: ## Run the fault campaign and write docs/proof.md; ARGS="-fault F1 -messages 10000" to choose
 	go run ./testutil/prove $(ARGS)

@@ -1,0 +1,21 @@
+//go:build linux
+
+package main
+
+// batches measures batches of a hundred against R, which sends a hundred at a time
+// too.
+func (b *bench) batches() error {
+	d, err := b.redisDeduper()
+	if err != nil {
+		return err
+	}
+	ways := []*way{b.limit, b.batch("WrapBatch", b.redis, d)}
+	all, err := b.turns("batches", b.set.turns, ways...)
+	if err != nil {
+		return err
+	}
+	const how = "four callers, median of %d turns of %v in turn with R"
+	b.found(batchR, ratio(all[1], all[0], rate), how, b.set.turns, b.set.sample)
+	b.found(batchCPU, ratio(all[1], all[0], serverCPU), how, b.set.turns, b.set.sample)
+	return nil
+}

@@ -1,0 +1,93 @@
+//go:build linux
+
+package main
+
+import (
+	"strings"
+
+	"github.com/oncebus/once/dedupe"
+)
+
+// layout is what one remembered id takes in a server's memory.
+type layout struct {
+	Name  string  `json:"name"`
+	Bytes float64 `json:"bytes"`
+	IDs   int     `json:"ids"`
+	Once  bool    `json:"once"`
+}
+
+// manyIDs fill the tables of a server to 95 %, where an id is cheapest; a quarter
+// of them does so too.
+const manyIDs = 1_000_000
+
+// bytes measures what ids take in a server that has nothing else.
+func (b *bench) bytes() error {
+	ids := manyIDs / b.set.shrink
+	plain, err := b.perID("Once, plain records", true, ids, func(s *server) (*way, error) {
+		store, err := b.store(s, nil)
+		if err != nil {
+			return nil, err
+		}
+		d, err := b.deduper(store, dedupe.Options{})
+		return b.batch("WrapBatch", s, d), err
+	})
+	if err != nil {
+		return err
+	}
+	b.found(plainBytes, plain, "used_memory of a server of its own, by %s ids handled in batches", grouped(int64(ids)))
+	_, err = b.perID("a response of 200 bytes as JSON under prefix and UUID", false, ids/4, func(s *server) (*way, error) {
+		return b.responses(s)
+	})
+	return err
+}
+
+// perID returns the bytes that an id takes which was handled the way that open
+// returns, on a server of its own.
+func (b *bench) perID(name string, once bool, ids int, open func(s *server) (*way, error)) (float64, error) {
+	s, err := b.start()
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	w, err := open(s)
+	if err != nil {
+		return 0, err
+	}
+	if err := b.fill(w, w.per*w.callers); err != nil { // connections and scripts take memory too
+		return 0, err
+	}
+	before, err := s.memory()
+	if err != nil {
+		return 0, err
+	}
+	if err := b.fill(w, ids); err != nil {
+		return 0, err
+	}
+	after, err := s.memory()
+	if err != nil {
+		return 0, err
+	}
+	perID := float64(after-before) / float64(ids)
+	b.progress("bytes: %s: %.1f an id, by %d", name, perID, ids)
+	b.report.Layouts = append(b.report.Layouts, layout{name, significant(perID), ids, once})
+	return perID, nil
+}
+
+// responses keeps what a middleware for HTTP keeps.
+func (b *bench) responses(s *server) (*way, error) {
+	client, err := dialRaw(s.Addr)
+	if err != nil {
+		return nil, err
+	}
+	b.closers = append(b.closers, func() { _ = client.conn.Close() })
+	response := strings.Repeat("r", 200)
+	return &way{name: "responses", callers: 1, per: batchSize, server: s,
+		open: func(int) (func(uint64) error, error) {
+			return func(n uint64) error {
+				for i := range uint64(batchSize) {
+					client.set("idempotency:", b.ids.at(n+i), response, retentionMS)
+				}
+				return client.flush()
+			}, nil
+		}}, nil
+}

@@ -1,0 +1,132 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/oncebus/once/backends/memstore"
+	"github.com/oncebus/once/backends/redisstore"
+	"github.com/oncebus/once/bus"
+	"github.com/oncebus/once/claim"
+	"github.com/oncebus/once/dedupe"
+)
+
+var errDuplicate = errors.New("a message that nobody had before was called a duplicate")
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// store returns a redisstore on s.
+func (b *bench) store(s *server, o *redisstore.Options) (*redisstore.Store, error) {
+	client, err := b.client(s, &redis.Options{ContextTimeoutEnabled: true})
+	if err != nil {
+		return nil, err
+	}
+	store, err := redisstore.New(b.ctx, client, o)
+	if err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	return store, nil
+}
+
+// deduper returns a Deduper that ends with the run.
+func (b *bench) deduper(store claim.Store, o dedupe.Options) (*dedupe.Deduper, error) {
+	o.Consumer, o.Logger = "bench", quiet()
+	d, err := dedupe.New(store, &o)
+	if err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	b.closers = append(b.closers, func() { _ = d.Close(context.Background()) })
+	return d, nil
+}
+
+// soon is a lease in which a machine handles not too many messages, and which it
+// outlives when it is busy.
+const soon = time.Second
+
+func nothing(context.Context) ([]byte, error) { return nil, nil }
+
+// do is the whole pipeline around a handler that does nothing, one message a call.
+func (b *bench) do(name string, s *server, d *dedupe.Deduper, callers int) *way {
+	return &way{name: name, callers: callers, per: 1, server: s, timed: true,
+		open: func(int) (func(uint64) error, error) {
+			ctx := context.Background()
+			return func(n uint64) error {
+				result, err := d.Do(ctx, dedupe.ID(b.ids.at(n)), nothing)
+				if result.Duplicate {
+					return errDuplicate
+				}
+				return err
+			}, nil
+		}}
+}
+
+// batch is the whole pipeline around a handler that does nothing, a hundred
+// messages a call.
+func (b *bench) batch(name string, s *server, d *dedupe.Deduper) *way {
+	return &way{name: name, callers: ceilingConns, per: batchSize, server: s, timed: true,
+		open: func(int) (func(uint64) error, error) {
+			ctx, ran := context.Background(), 0
+			handler := d.WrapBatch(func(_ context.Context, batch []*bus.Message) []error {
+				ran = len(batch)
+				return make([]error, len(batch))
+			})
+			messages := make([]bus.Message, batchSize)
+			batch := make([]*bus.Message, batchSize)
+			for i := range batch {
+				batch[i] = &messages[i]
+			}
+			return func(n uint64) error {
+				for i := range messages {
+					messages[i] = bus.Message{ID: b.ids.at(n + uint64(i))}
+				}
+				for _, err := range handler(ctx, batch) {
+					if err != nil {
+						return err
+					}
+				}
+				if ran != batchSize {
+					return errDuplicate
+				}
+				return nil
+			}, nil
+		}}
+}
+
+// redisDo returns the way of do on the server that all parts share.
+func (b *bench) redisDo(callers int) (*way, error) {
+	d, err := b.redisDeduper()
+	if err != nil {
+		return nil, err
+	}
+	return b.do("Do", b.redis, d, callers), nil
+}
+
+// redisDeduper returns the Deduper on the server that all parts share.
+func (b *bench) redisDeduper() (*dedupe.Deduper, error) {
+	if b.once != nil {
+		return b.once, nil
+	}
+	store, err := b.store(b.redis, nil)
+	if err != nil {
+		return nil, err
+	}
+	b.once, err = b.deduper(store, dedupe.Options{})
+	return b.once, err
+}
+
+// memory returns a Deduper on a memstore that forgets what it handled soon, as
+// one that runs for long does.
+func (b *bench) memory() (*dedupe.Deduper, error) {
+	store, err := memstore.New(&memstore.Options{MaxRecords: 1 << 24, MaxBytes: 8 << 30})
+	if err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	return b.deduper(store, dedupe.Options{Lease: soon, ClaimTimeout: soon * 4 / 5, Retention: 2 * soon})
+}
