@@ -93,6 +93,9 @@ func (w *World) judge(r *Result, p published, left int) error {
 	if err := w.sumReports(r); err != nil {
 		return err
 	}
+	if r.Workers.Steps > 0 && !w.Trial.Steps {
+		r.fail("%d steps of the store's clock were reported, and nobody made one", r.Workers.Steps)
+	}
 	if w.Trial.Expect != nil {
 		r.Failures = append(r.Failures, w.Trial.Expect(w, r)...)
 	}
@@ -363,4 +366,5 @@ func (r *Report) add(o *Report) {
 	r.Corrupt += o.Corrupt
 	r.Unknown += o.Unknown
 	r.Down += o.Down
+	r.Steps += o.Steps
 }

@@ -86,6 +86,7 @@ type Report struct {
 	Corrupt   int64         // operations that met a record which cannot be read
 	Unknown   int64         // and that had no answer
 	Down      int64         // and that certainly did not happen
+	Steps     int64         // of the store's clock, as the store reports them
 }
 
 type worker struct {
@@ -94,6 +95,7 @@ type worker struct {
 	sink   *Sink
 	asker  *asker
 	traps  traps
+	store  *redisstore.Store // nil without the library
 	runs   atomic.Int64
 
 	calls, late, overshoot        atomic.Int64
@@ -182,6 +184,9 @@ func (w *worker) run(ctx context.Context) (report Report, err error) {
 	report.Calls, report.Late = w.calls.Load(), w.late.Load()
 	report.Overshoot = time.Duration(w.overshoot.Load())
 	report.Corrupt, report.Unknown, report.Down = w.corrupt.Load(), w.unknown.Load(), w.unavailable.Load()
+	if w.store != nil {
+		report.Steps = w.store.Stats().ClockSteps
+	}
 	return report, err
 }
 
@@ -227,6 +232,7 @@ func (w *worker) handler(ctx context.Context, js jetstream.JetStream, client red
 	if err != nil {
 		return nil, nil, err
 	}
+	w.store = store
 	var s claim.Store = store
 	if w.Mode == ModeNewer {
 		s = &newer{Store: store, w: w, client: client}

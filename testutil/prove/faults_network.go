@@ -90,9 +90,13 @@ func (s scale) clocks() (all []experiment) {
 				if p == p7 {
 					t.Worker.Slow = 0
 				}
-			}).expecting(func(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
+			}).expecting(func(w *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
 				if p == p4 && d > 0 && r.Expiries == 0 {
 					say("no lease ran out by the new clock")
+				}
+				// Messages come all the time, so that every worker hears of every step.
+				if want := int64(r.Hits[p] * w.Trial.Workers); r.Workers.Steps != want {
+					say("%d steps were reported, want %d: each by every worker", r.Workers.Steps, want)
 				}
 			}))
 		}

@@ -47,7 +47,7 @@ var matrix = []row{
 	{"F8", "failover to a replica that was cut off", points(p3, p7), "second runs are counted, no loss; with WaitReplicas claims are refused", "Sentinel: the failover is carried out by hand"},
 	{"F9", "consumer cut off from the store", every, "fails closed, the circuit opens and closes by itself", ""},
 	{"F10", "consumer cut off from the bus", points(p4, p7, p8), "one execution, later deliveries are answered done", ""},
-	{"F11", "clock of the store stepped by ± the lease, ± 1 h", points(p4, p7), "overlaps only around the step; no claim is stuck", "no part of the library reports a clock skew; a claim whose owner dies just before the clock goes back waits for as long as it went, and the lease"},
+	{"F11", "clock of the store stepped by ± the lease, ± 1 h", points(p4, p7), "overlaps only around the step; no claim is stuck; every worker reports every step", "a claim whose owner dies just before the clock goes back waits for as long as it went, and the lease"},
 	{"F12", "store out of memory; evicting policies", points(p0, p6), "fails closed, finished work is recorded; evicting policies are refused at the start", ""},
 	{"F13", "scripts flushed; new master", points(p0, p4, p6), "unnoticed", "a new shard of a cluster"},
 	{"F14", "bus killed and restarted", points(p4, p7, p8), "no loss, one execution", ""},

@@ -89,6 +89,7 @@ type trialProof struct {
 	Calls       int64                 `json:"calls_to_the_store"`
 	Late        int64                 `json:"calls_100ms_after_their_deadline"`
 	Overshoot   float64               `json:"longest_overshoot_of_a_deadline_seconds"`
+	Steps       int64                 `json:"clock_steps_reported"`
 	Circuits    int                   `json:"circuits_opened"`
 	Recovered   int                   `json:"circuits_closed"`
 	Checked     []string              `json:"invariants"`
@@ -102,7 +103,7 @@ func trialOf(r *result) trialProof {
 		Effects: r.Effects, Hits: r.Hits, Kills: r.Kills, Lost: r.Lost, Dead: r.Dead, Seconds: r.Seconds, Overlaps: r.Overlaps,
 		Unexplained: r.Unexplained, Expiries: r.Expiries, Accepted: r.Accepted, Refused: r.Refused,
 		LostCommits: r.Workers.Dedupe.LostCommits, Calls: r.Workers.Calls, Late: r.Workers.Late, Overshoot: max(0, r.Workers.Overshoot.Seconds()),
-		Circuits: r.Circuits, Recovered: r.Recovered, Checked: r.Checked, Failures: r.Failures, Elapsed: r.Elapsed.Seconds(),
+		Steps: r.Workers.Steps, Circuits: r.Circuits, Recovered: r.Recovered, Checked: r.Checked, Failures: r.Failures, Elapsed: r.Elapsed.Seconds(),
 	}
 }
 
