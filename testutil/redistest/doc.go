@@ -1,5 +1,5 @@
 // Package redistest runs Redis for tests: in process, as a server process, as a
-// cluster and as a primary with a replica.
+// cluster, as a primary with a replica, and with sentinels that promote it.
 //
 // [Mini] is in process, with a clock that the test moves. [Start] and [StartOwn]
 // are real servers, in a process of their own, on a port and in a directory that

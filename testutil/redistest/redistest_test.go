@@ -123,6 +123,29 @@ func TestReplica(t *testing.T) {
 	}
 }
 
+func TestSentinelPromotesTheReplica(t *testing.T) {
+	s := redistest.StartSentinel(t)
+	client := s.Client()
+	if err := client.Set(t.Context(), "key", "value", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.Primary.Client().Wait(t.Context(), 1, 5*time.Second).Result(); err != nil || n != 1 {
+		t.Fatalf("%d replicas, error %v", n, err)
+	}
+	if s.Master() != s.Primary {
+		t.Fatal("the replica is the master")
+	}
+	s.Primary.Kill()
+	s.AwaitFailover()
+	if s.Master() != s.Replica {
+		t.Fatal("the replica is not the master")
+	}
+	if v, err := client.Get(t.Context(), "key").Result(); err != nil || v != "value" {
+		t.Fatalf("%q, error %v", v, err)
+	}
+	s.Advance(time.Millisecond)
+}
+
 // skipped is a testing.TB that records how a helper ends the test.
 type skipped struct {
 	testing.TB

@@ -203,7 +203,11 @@ func start(addr, dir string, args []string) (*process, error) {
 		"--bind", host, "--port", port, "--dir", dir, "--daemonize", "no", "--logfile", "",
 		"--save", "", "--appendonly", "no",
 	}
-	cmd := exec.Command("redis-server", append(settings, args...)...)
+	return launch(exec.Command("redis-server", append(settings, args...)...), "ready to accept connections")
+}
+
+// launch runs cmd and returns when its log says so.
+func launch(cmd *exec.Cmd, ready string) (*process, error) {
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -213,8 +217,8 @@ func start(addr, dir string, args []string) (*process, error) {
 		return nil, err
 	}
 	p := &process{cmd: cmd, gone: make(chan struct{})}
-	log, ready := readLog(out)
-	if ready {
+	log, ok := readLog(out, ready)
+	if ok {
 		go func() {
 			defer close(p.gone)
 			_, _ = io.Copy(io.Discard, out)
@@ -229,13 +233,14 @@ func start(addr, dir string, args []string) (*process, error) {
 	return nil, fmt.Errorf("redis-server did not start:\n%s", log)
 }
 
-// readLog reads the log until the server is ready or has gone.
-func readLog(out io.Reader) (log string, ready bool) {
+// readLog reads the log until a line has the words, whose case does not matter,
+// or the server has gone.
+func readLog(out io.Reader, words string) (log string, found bool) {
 	var text strings.Builder
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		text.WriteString(lines.Text() + "\n")
-		if strings.Contains(strings.ToLower(lines.Text()), "ready to accept connections") {
+		if strings.Contains(strings.ToLower(lines.Text()), words) {
 			return text.String(), true
 		}
 	}
