@@ -113,6 +113,15 @@ func (s *Sentinel) Master() *Server {
 	return s.Primary
 }
 
+// Switch has the sentinels promote the replica although the primary lives, as an
+// operator does, and returns when they have. The primary becomes a replica some
+// seconds later.
+func (s *Sentinel) Switch() {
+	s.t.Helper()
+	must(s.t, s.sentinels[0].Failover(s.t.Context(), MasterName).Err())
+	s.AwaitFailover()
+}
+
 // AwaitFailover returns when all sentinels call the replica the master and it is
 // one. The primary must be out of their reach before.
 func (s *Sentinel) AwaitFailover() {
