@@ -185,7 +185,7 @@ func TestCluster(t *testing.T) {
 		g := claimed(t, store, key, req)
 		prefix := prefixOf(t, client, key)
 		waiting := newStore(t, client, &redisstore.Options{Prefix: prefix, WaitReplicas: 1, WaitTimeout: time.Millisecond})
-		moveSlot(t, c, client, nameOf(prefix, key))
+		beginMove(t, c, client, nameOf(prefix, key)).finish()
 		// A store that waits for replicas goes to the node itself, and says once
 		// or twice that the slot is elsewhere.
 		err := waiting.Extend(t.Context(), key, g, time.Minute)
@@ -210,6 +210,90 @@ func TestCluster(t *testing.T) {
 			}
 		}
 	})
+
+	t.Run("claims while their slots move, to nodes without the script", func(t *testing.T) {
+		prefix := fresh("once:")
+		store := newStore(t, client, &redisstore.Options{Prefix: prefix})
+		const n = 30
+		keys, reqs, grants, moves := make([]claim.Key, n), make([]claim.Request, n), make([]claim.Grant, n), make([]*move, n)
+		for i := range n {
+			keys[i], reqs[i] = newKey(t), newRequest()
+			// One node takes slots at a time, as when a cluster grows.
+			for owner(t, client, nameOf(prefix, keys[i])) == c.Nodes[2].Addr {
+				keys[i] = newKey(t)
+			}
+			if i%3 != 0 { // a third is not there yet, a third stays, a third goes ahead
+				grants[i] = claimed(t, store, keys[i], reqs[i])
+			}
+			name := nameOf(prefix, keys[i])
+			if moves[i] = beginMove(t, c, client, name); i%3 == 2 {
+				moves[i].key(name)
+			}
+		}
+		forget := func() {
+			for _, node := range c.Nodes {
+				do(t, node.Client(), "script", "flush")
+			}
+		}
+		for i := range n {
+			if i < 6 {
+				forget()
+			}
+			g := claimed(t, store, keys[i], reqs[i])
+			if i%3 != 0 && g != grants[i] || g.Attempt != 1 {
+				t.Errorf("claimed again as %+v, was %+v", g, grants[i])
+			}
+			grants[i] = g
+		}
+		var ops []*claim.Op
+		for i := range n {
+			ops = append(ops, &claim.Op{Kind: claim.OpTryClaim, Key: keys[i], Request: newRequest()},
+				&claim.Op{Kind: claim.OpExtend, Key: keys[i], Grant: grants[i], TTL: time.Minute},
+				&claim.Op{Kind: claim.OpMarkDone, Key: keys[i], Grant: grants[i], Completion: claim.Completion{Retention: time.Hour}},
+				&claim.Op{Kind: claim.OpTryClaim, Key: keys[i], Request: newRequest()})
+		}
+		store.Apply(t.Context(), ops)
+		for i, op := range ops {
+			want := []claim.Outcome{claim.Pending, 0, 0, claim.Done}[i%4]
+			if op.Err != nil || op.Verdict.Outcome != want || op.Recovered {
+				t.Errorf("operation %d on key %d: %v, recovered %v, error %v; want %v", i%4, i/4, op.Verdict.Outcome, op.Recovered, op.Err, want)
+			}
+		}
+		for _, m := range moves {
+			m.finish()
+		}
+		for _, key := range keys {
+			if v, err := inTheEnd(t, store, key); err != nil || v.Outcome != claim.Done {
+				t.Errorf("after the move: %v, error %v; want Done", v.Outcome, err)
+			}
+		}
+	})
+
+	t.Run("a batch in one slot whose keys are on two nodes is refused, and not carried out in part", func(t *testing.T) {
+		prefix := "{" + fresh("once") + "}"
+		store := newStore(t, client, &redisstore.Options{Prefix: prefix})
+		here, there := newKey(t), newKey(t)
+		claimed(t, store, here, newRequest())
+		claimed(t, store, there, newRequest())
+		m := beginMove(t, c, client, nameOf(prefix, here))
+		m.key(nameOf(prefix, there))
+		var ops []*claim.Op
+		for _, key := range []claim.Key{here, there} {
+			ops = append(ops, &claim.Op{Kind: claim.OpTryClaim, Key: key, Request: newRequest()})
+		}
+		store.Apply(t.Context(), ops)
+		for _, op := range ops {
+			if !errors.Is(op.Err, claim.ErrUnavailable) && !errors.Is(op.Err, claim.ErrUnknown) {
+				t.Errorf("%v, error %v; want ErrUnavailable or ErrUnknown", op.Verdict.Outcome, op.Err)
+			}
+		}
+		m.finish()
+		for _, op := range ops {
+			if v, err := inTheEnd(t, store, op.Key); err != nil || v.Outcome != claim.Pending {
+				t.Errorf("after the move: %v, error %v; want Pending", v.Outcome, err)
+			}
+		}
+	})
 }
 
 // prefixOf returns the prefix of the one record that key has.
@@ -230,32 +314,76 @@ func prefixOf(t testing.TB, client *redis.ClusterClient, key claim.Key) (prefix 
 	return prefix
 }
 
-// moveSlot moves the slot of name, and its keys, to another node.
-func moveSlot(t testing.TB, c *redistest.Cluster, client *redis.ClusterClient, name string) {
+// inTheEnd claims until the nodes agree whose the slot is: they tell each other
+// of a move, and of several at a time they may send a client in circles.
+func inTheEnd(t testing.TB, s *redisstore.Store, key claim.Key) (v claim.Verdict, err error) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for {
+		v, err = s.TryClaim(ctx, key, newRequest())
+		if !errors.Is(err, claim.ErrUnavailable) && !errors.Is(err, claim.ErrUnknown) || ctx.Err() != nil {
+			return v, err
+		}
+	}
+}
+
+// owner returns the address of the node whose a key is.
+func owner(t testing.TB, client *redis.ClusterClient, name string) string {
 	t.Helper()
-	ctx := t.Context()
-	slot := client.ClusterKeySlot(ctx, name).Val()
-	owner, err := client.MasterForKey(ctx, name)
+	node, err := client.MasterForKey(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var from, to *redistest.Server
+	return node.Options().Addr
+}
+
+// move is a slot on its way from one node to another.
+type move struct {
+	t        testing.TB
+	nodes    []*redistest.Server
+	slot     int64
+	from, to *redistest.Server
+}
+
+// beginMove makes the slot of name one that migrates.
+func beginMove(t testing.TB, c *redistest.Cluster, client *redis.ClusterClient, name string) *move {
+	t.Helper()
+	ctx := t.Context()
+	at := owner(t, client, name)
+	m := &move{t: t, nodes: c.Nodes, slot: client.ClusterKeySlot(ctx, name).Val()}
 	for _, node := range c.Nodes {
-		if node.Addr == owner.Options().Addr {
-			from = node
+		if node.Addr == at {
+			m.from = node
 		} else {
-			to = node
+			m.to = node
 		}
 	}
-	id := func(s *redistest.Server) string { return s.Client().Do(ctx, "cluster", "myid").Val().(string) }
-	do(t, to.Client(), "cluster", "setslot", slot, "importing", id(from))
-	do(t, from.Client(), "cluster", "setslot", slot, "migrating", id(to))
-	host, port, _ := strings.Cut(to.Addr, ":")
-	for _, key := range from.Client().ClusterGetKeysInSlot(ctx, int(slot), 100).Val() {
-		do(t, from.Client(), "migrate", host, port, key, 0, 1000)
+	do(t, m.to.Client(), "cluster", "setslot", m.slot, "importing", m.id(m.from))
+	do(t, m.from.Client(), "cluster", "setslot", m.slot, "migrating", m.id(m.to))
+	return m
+}
+
+func (m *move) id(s *redistest.Server) string {
+	return s.Client().Do(m.t.Context(), "cluster", "myid").Val().(string)
+}
+
+// key moves one key.
+func (m *move) key(name string) {
+	m.t.Helper()
+	host, port, _ := strings.Cut(m.to.Addr, ":")
+	do(m.t, m.from.Client(), "migrate", host, port, name, 0, 1000)
+}
+
+// finish moves the other keys and tells the nodes whose the slot is: the new
+// owner first, or the slot would be nobody's, and all of them, since one that
+// hears of several moves by gossip may give a slot back.
+func (m *move) finish() {
+	m.t.Helper()
+	for _, name := range m.from.Client().ClusterGetKeysInSlot(m.t.Context(), int(m.slot), 100).Val() {
+		m.key(name)
 	}
-	for _, node := range []*redistest.Server{to, from} {
-		do(t, node.Client(), "cluster", "setslot", slot, "node", id(to))
+	for _, node := range append([]*redistest.Server{m.to}, m.nodes...) {
+		do(m.t, node.Client(), "cluster", "setslot", m.slot, "node", m.id(m.to))
 	}
 }
 
