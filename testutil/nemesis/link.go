@@ -23,6 +23,7 @@ type Link struct {
 	closed bool
 	refuse bool
 	thaw   chan struct{} // not nil while frozen; closed to let bytes pass
+	only   string        // the client host whose bytes are frozen, "" for all
 	delay  time.Duration
 	jitter time.Duration
 }
@@ -50,9 +51,13 @@ func (l *Link) Addr() string { return l.listen.Addr().String() }
 
 // Freeze holds all bytes back, in both directions; connections stay. The other
 // end cannot tell it from a slow network.
-func (l *Link) Freeze() {
+func (l *Link) Freeze() { l.FreezeOnly("") }
+
+// FreezeOnly is Freeze for the clients that connect from a host.
+func (l *Link) FreezeOnly(host string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.only = host
 	if l.thaw == nil {
 		l.thaw = make(chan struct{})
 	}
@@ -143,23 +148,27 @@ func (l *Link) pump(p *pair, to, from net.Conn) {
 		delete(l.pairs, p)
 		l.mu.Unlock()
 	}()
+	host, _, _ := net.SplitHostPort(p.client.RemoteAddr().String())
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
 		if err != nil {
 			return
 		}
-		l.hold()
+		l.hold(host)
 		if _, err := to.Write(buf[:n]); err != nil {
 			return
 		}
 	}
 }
 
-// hold waits until a chunk may pass.
-func (l *Link) hold() {
+// hold waits until a chunk to or from a client at host may pass.
+func (l *Link) hold(host string) {
 	l.mu.Lock()
 	thaw, d := l.thaw, l.delay
+	if l.only != "" && l.only != host {
+		thaw = nil
+	}
 	if l.jitter > 0 {
 		d += rand.N(l.jitter)
 	}

@@ -152,11 +152,14 @@ func (r *Redis) Close() {
 	r.proc.Kill()
 }
 
+// ReplicaHost is where a replica's connection to its primary comes from.
+const ReplicaHost = "127.0.0.2"
+
 // StartReplica starts a replica of r that reaches it at addr, and returns when it
 // is up to date.
 func (r *Redis) StartReplica(dir, addr string) (*Redis, error) {
 	host, port, _ := net.SplitHostPort(addr)
-	replica, err := StartRedis(dir, nil, "--replicaof", host+" "+port)
+	replica, err := StartRedis(dir, nil, "--replicaof", host+" "+port, "--bind-source-addr", ReplicaHost)
 	if err != nil {
 		return nil, err
 	}
@@ -171,37 +174,18 @@ func (r *Redis) StartReplica(dir, addr string) (*Redis, error) {
 	return replica, nil
 }
 
-// StartCluster starts a Redis Cluster of n masters.
-func StartCluster(dir string, n int) ([]*Redis, error) {
-	var nodes []*Redis
-	for i := range n {
-		node, err := StartRedis(filepath.Join(dir, strconv.Itoa(i)), nil, "--cluster-enabled", "yes")
-		if err != nil {
-			closeAll(nodes)
-			return nil, err
-		}
-		nodes = append(nodes, node)
+// DoAll carries out commands in one trip as an administrator.
+func (r *Redis) DoAll(commands [][]any) error {
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	pipe := r.admin.Pipeline()
+	for _, c := range commands {
+		pipe.Do(ctx, c...)
 	}
-	const slots = 16384
-	var errs []error
-	for i, node := range nodes {
-		errs = append(errs,
-			node.Do("cluster", "addslotsrange", i*slots/n, (i+1)*slots/n-1),
-			node.Do("cluster", "set-config-epoch", i+1))
-		host, port, _ := net.SplitHostPort(node.Addr)
-		errs = append(errs, nodes[0].Do("cluster", "meet", host, port))
+	if _, err := pipe.Exec(ctx); err != nil && len(commands) > 0 {
+		return fmt.Errorf("nemesis: redis %v: %w", commands[0][0], err)
 	}
-	for _, node := range nodes {
-		errs = append(errs, await(context.Background(), startLimit, "the cluster", func() bool {
-			info, _ := node.admin.ClusterInfo(context.Background()).Result()
-			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:"+strconv.Itoa(n))
-		}))
-	}
-	if err := errors.Join(errs...); err != nil {
-		closeAll(nodes)
-		return nil, err
-	}
-	return nodes, nil
+	return nil
 }
 
 func closeAll(servers []*Redis) {

@@ -32,6 +32,9 @@ func (w *World) addSlot(n int) (err error) {
 			c.Stores = append(c.Stores, node.Addr)
 		}
 	}
+	for _, sentinel := range w.Sentinels {
+		c.Sentinels = append(c.Sentinels, sentinel.Addr)
+	}
 	if w.Trial.Links {
 		if s.StoreLink, err = NewLink(w.Store.Addr); err != nil {
 			return err

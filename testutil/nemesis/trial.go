@@ -34,11 +34,15 @@ type Trial struct {
 	Each func(n int, w *Worker)
 
 	// StoreArgs are for redis-server, Clock gives it a clock of its own, and
-	// Nodes, Replica make it a cluster or a primary with a replica.
+	// Nodes, Replica make it a cluster or a primary with a replica. Spare adds a
+	// node without slots to the cluster, and Sentinel three sentinels to the pair,
+	// which workers ask for the primary.
 	StoreArgs []string
 	Clock     bool
 	Nodes     int
+	Spare     bool
 	Replica   bool
+	Sentinel  bool
 	// Links puts a Link in front of the store and of the bus for each worker.
 	Links bool
 	// LinkDelay holds every chunk on the way to and from the store up, by this and

@@ -55,6 +55,7 @@ type Worker struct {
 	Bus, Stream, Durable, Dead string
 
 	Stores       []string // addresses; more than one is a cluster
+	Sentinels    []string // addresses; they know the store's
 	User, Secret string
 	PoolSize     int // 0: the client's default
 	Prefix       string
@@ -205,6 +206,12 @@ func persistently[T any](ctx context.Context, f func() (T, error)) (T, error) {
 func (w *worker) connect() redis.UniversalClient {
 	if len(w.Stores) > 1 {
 		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: w.Stores, ContextTimeoutEnabled: true, Dialer: w.traps.dialer})
+	}
+	if len(w.Sentinels) > 0 {
+		return redis.NewFailoverClient(&redis.FailoverOptions{
+			MasterName: masterName, SentinelAddrs: w.Sentinels, ContextTimeoutEnabled: true, Dialer: w.traps.dialer,
+			DialTimeout: w.Lease / 2, ReadTimeout: w.Lease / 2, WriteTimeout: w.Lease / 2,
+		})
 	}
 	return redis.NewClient(&redis.Options{
 		Addr: w.Stores[0], ContextTimeoutEnabled: true, Dialer: w.traps.dialer,

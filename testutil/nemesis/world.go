@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,10 +22,13 @@ type World struct {
 	Dir   string
 	Bus   *Bus
 	Store *Redis   // the only server, or the primary
-	Nodes []*Redis // of a cluster
-	// Standby is the replica, which reaches the primary by ReplicaLink.
+	Nodes []*Redis // of a cluster, with slots at the start
+	Spare *Redis   // one more, without
+	// Standby is the replica, which reaches the primary by ReplicaLink. With
+	// sentinels all others do too, and the replica does from ReplicaHost.
 	Standby     *Redis
 	ReplicaLink *Link
+	Sentinels   []*Sentinel
 	Clock       *Clock
 	Slots       []*Slot
 
@@ -39,7 +43,8 @@ type World struct {
 	hits      []Hit
 	exits     []exit
 	stops     []span
-	losses    []int64 // when the store may have lost records
+	losses    []int64      // when the store may have lost records
+	moved     map[int]bool // slots that the spare node was given; of one hit at a time
 	steps     []int64
 	troubles  []error
 }
@@ -101,8 +106,13 @@ func (w *World) startStore() (err error) {
 	t := w.Trial
 	dir := filepath.Join(w.Dir, "store")
 	if t.Nodes > 0 {
-		if w.Nodes, err = StartCluster(dir, t.Nodes); err == nil {
-			w.Store, w.owned = w.Nodes[0], w.Nodes
+		if w.Nodes, err = StartCluster(dir, t.Nodes); err != nil {
+			return err
+		}
+		w.Store, w.owned = w.Nodes[0], slices.Clone(w.Nodes)
+		if t.Spare {
+			w.Spare, err = joinCluster(filepath.Join(w.Dir, "spare"), w.Nodes)
+			w.owned = append(w.owned, w.Spare)
 		}
 		return err
 	}
@@ -112,14 +122,14 @@ func (w *World) startStore() (err error) {
 		}
 	}
 	args := t.StoreArgs
-	if t.Replica {
+	if t.Replica || t.Sentinel {
 		args = append([]string{"--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0"}, args...)
 	}
 	if w.Store, err = StartRedis(dir, w.Clock, args...); err != nil {
 		return err
 	}
 	w.owned = append(w.owned, w.Store)
-	if !t.Replica {
+	if !t.Replica && !t.Sentinel {
 		return nil
 	}
 	if w.ReplicaLink, err = NewLink(w.Store.Addr); err != nil {
@@ -129,7 +139,10 @@ func (w *World) startStore() (err error) {
 		return err
 	}
 	w.owned = append(w.owned, w.Standby)
-	return nil
+	if t.Sentinel {
+		w.Sentinels, err = startSentinels(filepath.Join(w.Dir, "sentinels"), w.ReplicaLink.Addr())
+	}
+	return err
 }
 
 // FailOver kills the primary, makes the replica the store, and leads the workers
@@ -269,6 +282,9 @@ func (w *World) close() {
 	}
 	if w.ReplicaLink != nil {
 		w.ReplicaLink.Close()
+	}
+	for _, s := range w.Sentinels {
+		s.close()
 	}
 	closeAll(w.owned)
 	if w.Bus != nil {

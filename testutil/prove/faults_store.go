@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -85,6 +86,7 @@ func (s scale) stores() (all []experiment) {
 		return nemesis.GoOn
 	}
 	early := func(t *nemesis.Trial) { t.Worker.Plan.Early = true }
+	all = append(all, s.newShard())
 	cluster := s.trial("F13", "SCRIPT FLUSH, cluster", flush, p0, p4, p6).with(early).with(func(t *nemesis.Trial) { t.Nodes = 3 })
 	return append(all, s.trial("F13", "SCRIPT FLUSH", flush, p0, p4, p6).with(early).once(), cluster.once())
 }
@@ -136,6 +138,37 @@ func (s scale) restart(p nemesis.Point, persistence string) experiment {
 	return e
 }
 
+// newShard gives a quarter of a cluster's slots to a node that has none and knows
+// no script, some at each hit, with the slot of the order that was hit. For a
+// while they are on their way, so that claims meet ASK, and then MOVED.
+func (s scale) newShard() experiment {
+	part, parts := 0, 3*s.few
+	return s.paced("F13", "new shard", func(w *nemesis.World, h nemesis.Hit) nemesis.Action {
+		move, err := w.BeginMove(part, parts, h.Order)
+		part++
+		w.Disturb(func(context.Context) error {
+			if err != nil {
+				return err
+			}
+			// Copies of the order and orders of the trickle come meanwhile.
+			err = w.Publish(h.Order, h.Order)
+			w.Pass(lease / 2)
+			return errors.Join(err, move.Finish())
+		})
+		return nemesis.GoOn
+	}, p0, p4, p6).with(func(t *nemesis.Trial) {
+		t.Nodes, t.Spare, t.Worker.Plan.Early = 3, true, true
+		t.Worker.Slow = lease * 3 / 4
+	}).once().expecting(func(w *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
+		if n := w.Spare.Info("commandstats", "cmdstat_asking:calls="); n < int64(r.Hits[p0]+r.Hits[p4]+r.Hits[p6]) {
+			say("%d commands were redirected by ASK", n)
+		}
+		if w.Spare.Info("errorstats", "errorstat_NOSCRIPT:count=") == 0 {
+			say("the new shard knew the script")
+		}
+	})
+}
+
 // failover are trials with a primary and a replica.
 func (s scale) failover() []experiment {
 	base := func(name string, hit func(*nemesis.World, nemesis.Hit) nemesis.Action, at nemesis.Point, hits int) experiment {
@@ -178,7 +211,62 @@ func (s scale) failover() []experiment {
 	}
 	newMaster := base("new master", inSync(), p4, 1)
 	newMaster.Fault = "F13"
-	return append(all, refuse, newMaster)
+	all = append(all, refuse, newMaster)
+	// Sentinel takes some seconds, in which leases end.
+	sentinel := func(name string, hit func(*nemesis.World, nemesis.Hit) nemesis.Action, at nemesis.Point, hits int) experiment {
+		return base("Sentinel, "+name+" "+string(at), hit, at, hits).with(func(t *nemesis.Trial) {
+			t.Replica, t.Links, t.Sentinel = false, false, true
+		}).expecting(func(w *nemesis.World, _ *nemesis.Result, say func(string, ...any)) {
+			if w.Store != w.Standby {
+				say("the sentinels promoted nobody")
+			}
+		})
+	}
+	for _, p := range points(p3, p7) {
+		all = append(all, sentinel("killed", promoted(), p, 2), sentinel("cut off", deposed, p, 1))
+	}
+	return all
+}
+
+// promoted cuts the replica off at the first hit, kills the primary at the second,
+// and publishes again what only that one knew when Sentinel has promoted the
+// replica.
+func promoted() func(*nemesis.World, nemesis.Hit) nemesis.Action {
+	frozen := ""
+	return func(w *nemesis.World, h nemesis.Hit) nemesis.Action {
+		switch {
+		case frozen == "":
+			frozen = h.Order
+			w.ReplicaLink.FreezeOnly(nemesis.ReplicaHost)
+		case w.Store != w.Standby:
+			w.Store.Kill()
+			w.Lost()
+			w.Disturb(func(context.Context) error {
+				err := w.AwaitPromotion()
+				w.ReplicaLink.Cut(true)
+				return errors.Join(err, w.Publish(between(frozen, h.Order, 50)...))
+			})
+		}
+		return nemesis.GoOn
+	}
+}
+
+// deposed cuts the primary off from everybody, and lets it come back with what
+// it was sent when Sentinel has promoted the replica.
+func deposed(w *nemesis.World, h nemesis.Hit) nemesis.Action {
+	if w.Store == w.Standby {
+		return nemesis.GoOn
+	}
+	w.ReplicaLink.Freeze()
+	w.Lost()
+	w.Disturb(func(context.Context) error {
+		err := w.AwaitPromotion()
+		w.ReplicaLink.Thaw()
+		w.Pass(lease) // late commands reach it, and it still takes itself for the primary
+		w.Lost()
+		return errors.Join(err, w.Publish(h.Order))
+	})
+	return nemesis.GoOn
 }
 
 // lateFailover cuts the replica off at the first hit, and at the second kills
