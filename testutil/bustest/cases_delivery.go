@@ -78,7 +78,7 @@ var deliveryCases = []Case{
 				if h.Subject != "" && m.Subject != h.Subject {
 					t.Errorf("%s: Subject is %q, want %q", id, m.Subject, h.Subject)
 				}
-				if h.Features.Redelivery && m.AckWait != h.AckWait {
+				if h.Features.KeepAlive && m.AckWait != h.AckWait {
 					t.Errorf("%s: AckWait is %v, want %v", id, m.AckWait, h.AckWait)
 				}
 				if has := m.KeepAlive != nil; has != h.Features.KeepAlive {

@@ -1,0 +1,164 @@
+package kafkabus_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
+
+	"github.com/oncebus/once/bus"
+	"github.com/oncebus/once/bus/kafkabus"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// cluster is a Kafka cluster for tests.
+type cluster struct {
+	addrs []string
+	fake  *kfake.Cluster // nil for a real one
+}
+
+func newCluster(t testing.TB) *cluster {
+	t.Helper()
+	fake, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(fake.Close)
+	return &cluster{addrs: fake.ListenAddrs(), fake: fake}
+}
+
+// topic is one of a cluster, with a group of its own.
+type topic struct {
+	*cluster
+	name, group string
+	producer    *kgo.Client
+}
+
+var topics = make(chan int, 1)
+
+func init() { topics <- 0 }
+
+func (c *cluster) topic(t testing.TB, partitions int32) *topic {
+	t.Helper()
+	n := <-topics
+	topics <- n + 1
+	name := fmt.Sprintf("topic-%d", n)
+	producer := c.client(t, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic(name))
+	resp, err := kadm.NewClient(producer).CreateTopic(t.Context(), partitions, 1, nil, name)
+	if err != nil || resp.Err != nil {
+		t.Fatal(err, resp.Err)
+	}
+	return &topic{cluster: c, name: name, group: "group-" + name, producer: producer}
+}
+
+func (c *cluster) client(t testing.TB, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(c.addrs...)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return client
+}
+
+// open makes a member of the topic's group.
+func (tp *topic) open(t testing.TB, o *kafkabus.Options, opts ...kgo.Opt) *kafkabus.Consumer {
+	t.Helper()
+	if o == nil {
+		o = &kafkabus.Options{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.ID == nil {
+		o.ID = kafkabus.IDFromHeader("id")
+	}
+	c, err := kafkabus.New(o, append([]kgo.Opt{
+		kgo.SeedBrokers(tp.addrs...), kgo.ConsumerGroup(tp.group), kgo.ConsumeTopics(tp.name),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchMaxWait(100 * time.Millisecond), kgo.HeartbeatInterval(100 * time.Millisecond),
+	}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// publish appends records with these payloads, which are their ids and keys too.
+func (tp *topic) publish(t testing.TB, partition int32, data ...string) {
+	t.Helper()
+	for _, d := range data {
+		r := &kgo.Record{Partition: partition, Key: []byte(d), Value: []byte(d), Headers: []kgo.RecordHeader{{Key: "id", Value: []byte(d)}}}
+		if err := tp.producer.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// committed returns the group's offset of a partition, or -1.
+func (tp *topic) committed(t testing.TB, partition int32) int64 {
+	t.Helper()
+	offsets, err := kadm.NewClient(tp.producer).FetchOffsets(t.Context(), tp.group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, ok := offsets.Lookup(tp.name, partition); ok {
+		return o.At
+	}
+	return -1
+}
+
+// consume runs c.Consume until stop is called or the test ends, and closes c then.
+func consume(t testing.TB, c *kafkabus.Consumer, h bus.Handler) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- c.Consume(ctx, h) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := within(t, ended, "Consume to return"); err != nil {
+			t.Errorf("Consume: %v", err)
+		}
+		c.Close()
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// within waits for ch as long as nothing but a failure takes.
+func within[E any](t testing.TB, ch <-chan E, what string) E {
+	t.Helper()
+	select {
+	case e := <-ch:
+		return e
+	case <-time.After(20 * time.Second):
+		t.Fatalf("waited in vain for %s", what)
+		panic("unreachable")
+	}
+}
+
+// until waits for cond as long as nothing but a failure takes.
+func until(t testing.TB, cond func() bool) {
+	t.Helper()
+	tick, over := time.NewTicker(5*time.Millisecond), time.After(20*time.Second)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-over:
+			t.Fatal("waited in vain")
+		}
+	}
+}
