@@ -1,6 +1,9 @@
 package once
 
 import (
+	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"regexp"
 	"strings"
@@ -41,6 +44,42 @@ func TestDocumentsLinkToWhatIsThere(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestReadmeShowsWhatWasMeasured keeps the README's figures equal to those of the
+// last run of bench.
+func TestReadmeShowsWhatWasMeasured(t *testing.T) {
+	data, err := os.ReadFile("docs/performance.json")
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("docs/performance.json is written by go run -C bench .")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report struct {
+		Lines []struct{ Name, Figure string }
+	}
+	if err := json.Unmarshal(data, &report); err != nil {
+		t.Fatal(err)
+	}
+	readme, shown := read(t, "README.md"), 0
+	for _, l := range report.Lines {
+		_, rest, ok := strings.Cut(readme, "\n| "+l.Name+" | ")
+		if !ok {
+			continue
+		}
+		shown++
+		want := l.Figure
+		if want == "" {
+			want = "not measured"
+		}
+		if got, _, _ := strings.Cut(rest, " |"); got != want {
+			t.Errorf("%s: the README says %q, docs/performance.json %q", l.Name, got, want)
+		}
+	}
+	if shown < 10 {
+		t.Errorf("the README shows %d figures of docs/performance.json, want its table", shown)
 	}
 }
 

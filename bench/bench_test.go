@@ -323,6 +323,22 @@ func TestReportSaysWhatWasNotMeasured(t *testing.T) {
 	}
 }
 
+func TestReadmeHasAPlaceForTheTable(t *testing.T) {
+	readme := must(os.ReadFile("../README.md"))
+	r := newReport(&settings{}, nil)
+	r.line(do256R).measured(0.61, "")
+	first := must(r.spliced(readme))
+	if !bytes.Contains(first, []byte("| "+do256R+" | 0.61 of R |\n")) {
+		t.Error("the table lacks a figure")
+	}
+	if again := must(r.spliced(first)); !bytes.Equal(first, again) {
+		t.Error("written twice, the README is another")
+	}
+	if _, err := r.spliced([]byte("# Another\n")); err == nil {
+		t.Error("a README without a place: no error")
+	}
+}
+
 // A run that is told to stop stops, and says that it failed.
 func TestStopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())

@@ -45,8 +45,9 @@ const (
 type line struct {
 	Name string `json:"name"`
 	Unit string `json:"unit"`
-	// Value is nil when it was not measured.
-	Value *float64 `json:"value"`
+	// Value is nil when it was not measured. Figure is the value as it is shown.
+	Value  *float64 `json:"value"`
+	Figure string   `json:"figure"`
 	// Must and Aim are nil where nothing is demanded. Less says that the value
 	// has to be at most that; otherwise at least.
 	Must *float64 `json:"must"`
@@ -105,7 +106,7 @@ func (l *line) measured(value float64, how string) {
 		return
 	}
 	value = math.Round(value*100) / 100
-	l.Value, l.How = &value, how
+	l.Value, l.How, l.Figure = &value, how, number(value)+" "+l.Unit
 	if l.Must != nil {
 		ok := l.meets(*l.Must)
 		l.OK = &ok
@@ -121,7 +122,7 @@ func (l *line) figure() string {
 	if l.Value == nil {
 		return "not measured"
 	}
-	return number(*l.Value) + " " + l.Unit
+	return l.Figure
 }
 
 // demand is a bound, as "≥ 0.5".

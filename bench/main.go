@@ -27,6 +27,7 @@ type settings struct {
 	short   bool
 	only    *regexp.Regexp
 	out     string
+	readme  string // gets the table of figures; "" none
 	json    bool
 	seed    uint64
 	profile string
@@ -62,7 +63,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 		s.turns, s.warm, s.sample, s.shrink = 3, 20*time.Millisecond, 60*time.Millisecond, 64
 	}
 	if s.out == "" && !s.short && only == "" {
-		s.out = "../docs"
+		s.out, s.readme = "../docs", "../README.md"
 	}
 	return s, nil
 }
@@ -82,7 +83,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = print(r, s, stdout)
 	}
 	if err == nil && s.out != "" && !r.Void {
-		err = r.write(s.out)
+		err = errors.Join(r.write(s.out), r.writeReadme(s.readme))
 	}
 	switch {
 	case err != nil:

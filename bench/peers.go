@@ -178,7 +178,7 @@ func (b *bench) peerBytes(results []peerResult) error {
 				handle, err := p.dial(b, s)
 				return p.way(s, handle), err
 			}
-			return p.with(b, s, clientSettings[1])
+			return p.with(b, s, clientSettings[len(clientSettings)-1])
 		})
 		if err != nil {
 			return err
