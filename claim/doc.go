@@ -94,6 +94,14 @@
 //  9. The fence is the larger of the stored fence plus one and the store's time
 //     in microseconds, or the store's own revision where it has one.
 //
+// # Batches
+//
+// A store whose trips cost more than its operations is a [Batcher] too, and
+// [Apply] hands it many operations at once. A [Combiner] gives the same to
+// callers who have one each: their operations wait for nothing while the store
+// is idle, and travel together while it is busy. Which operations share a trip
+// makes no difference to their answers.
+//
 // # Crash points
 //
 // What a crash of the consumer leaves behind, and what the next delivery of the
