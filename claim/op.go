@@ -70,15 +70,18 @@ type Batcher interface {
 	// Apply carries out ops and sets the answer of each. Operations fail one by
 	// one; those on one key take effect in the order of the slice. When ctx ends
 	// first, those without an answer have an error that matches ErrUnknown, or
-	// ErrUnavailable if they were never sent.
+	// ErrUnavailable if they were never sent. Once Apply has returned, it does not
+	// look at ops any more.
 	Apply(ctx context.Context, ops []*Op)
 }
 
 // Apply carries out ops on s, in one trip if s is a Batcher and one by one
-// otherwise, and sets the answer of each. OpForget and OpRevive need a store
-// that is an Inspector.
+// otherwise, and sets the answer of each. A single one goes by its method, where
+// a store may combine it with those of other callers. OpForget and OpRevive need
+// a store that is an Inspector.
 func Apply(ctx context.Context, s Store, ops []*Op) {
-	if b, ok := s.(Batcher); ok {
+	single := len(ops) == 1 && ops[0].Kind <= OpRelease
+	if b, ok := s.(Batcher); ok && !single {
 		b.Apply(ctx, ops)
 		return
 	}

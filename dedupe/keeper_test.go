@@ -43,6 +43,13 @@ func (c *tripCounter) Apply(ctx context.Context, ops []*claim.Op) {
 	c.Store.Apply(ctx, ops)
 }
 
+// Extend is a batch of one.
+func (c *tripCounter) Extend(ctx context.Context, key claim.Key, g claim.Grant, ttl time.Duration) error {
+	op := claim.Op{Kind: claim.OpExtend, Key: key, Grant: g, TTL: ttl}
+	c.Apply(ctx, []*claim.Op{&op})
+	return op.Err
+}
+
 func newTripCounter(t *testing.T) *tripCounter {
 	store, err := memstore.New(nil)
 	if err != nil {
