@@ -60,15 +60,17 @@
 //	Forget     the expected state and fence          absent
 //	           absent                                unchanged, fine
 //	           anything else                         unchanged: ErrLost
-//	Revive     the expected state and fence, and     released: claimable, attempts from zero, fence and
-//	           not running                           token kept
+//	Revive     the expected state and fence, and     released: claimable, attempts from zero, token
+//	           not running                           kept, fence kept; of a done record at least the time
 //	           revived before                        unchanged, fine: the first reply was lost
 //	           anything else                         unchanged: ErrLost
 //
 // "Mine" means that token and fence are both those of the grant. Only Release
 // accepts a grant without a fence, from a claimant that never saw the answer to
 // its claim; the token alone decides then, and the attempt does not count, since
-// no handler ran. A record has room for the token of one owner: where several
+// no handler ran. A done record may keep no more of its owner than a stamp of
+// the token ([Token.Stamp]). Of 9000 stale owners that finish late one then passes
+// for the owner and is told "fine"; the message is done, and nothing changes. A record has room for the token of one owner: where several
 // claims of one key were given up unanswered, a copy of an older one may still
 // land, and then blocks the key for one lease. Forget and Revive are for
 // operators, through [Inspector].

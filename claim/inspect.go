@@ -22,10 +22,10 @@ type Inspector interface {
 	Forget(ctx context.Context, key Key, seen Record) error
 
 	// Revive makes the done, dead, released or parked record that the operator
-	// saw claimable at once, with attempts counted from zero and the fence kept,
-	// so that the next delivery runs exactly once more. Only State and Fence of
-	// seen are compared: an owner that finishes late keeps its fence, and what
-	// was parked a moment ago may be done. It returns ErrLost when the record has
+	// saw claimable at once, with attempts counted from zero and a fence that is
+	// not below any before, so that the next delivery runs exactly once more. Only
+	// State and Fence of seen are compared: an owner that finishes late may keep
+	// its fence, and what was parked a moment ago may be done. It returns ErrLost when the record has
 	// moved on or is running.
 	Revive(ctx context.Context, key Key, seen Record) error
 }

@@ -47,7 +47,7 @@ func stepTryClaim(rec Record, op *Op, now Instant) (Record, bool) {
 	switch rec.State {
 	case StateDone:
 		*v = Verdict{Outcome: Done, Result: rec.Result, Omitted: rec.Omitted,
-			Remaining: rec.Expires.Sub(now), Age: max(0, now.Sub(Instant(rec.Fence)))}
+			Remaining: rec.Expires.Sub(now)}
 		return rec, false
 	case StateDead:
 		*v = Verdict{Outcome: Dead, Attempt: rec.Attempt, Reason: rec.Reason}
@@ -98,7 +98,7 @@ func grantClaim(rec Record, op *Op, now Instant) Record {
 		State:       StatePending,
 		Key:         op.Key,
 		Token:       req.Token,
-		Fence:       max(rec.Fence+1, uint64(max(now, 1))),
+		Fence:       max(rec.Fence+1, now.fence()),
 		Attempt:     rec.Attempt + 1,
 		Deadline:    now.Add(req.TTL),
 		Retention:   req.Retention,
@@ -134,7 +134,12 @@ func stepMarkDone(rec Record, op *Op, now Instant) (Record, bool) {
 	switch {
 	case rec.State == StatePending && rec.heldBy(op.Grant):
 		next.Fingerprint = rec.Fingerprint
-	case rec.State == StateDone && rec.Fence == op.Grant.Fence:
+		// A revived key's fence is the time then. A fence ahead of the clock, which
+		// was set back, has to be kept for it.
+		if next.isBare() && next.Fence <= now.fence() {
+			next.Fence = op.Grant.Token.Stamp()
+		}
+	case rec.State == StateDone && rec.finishedBy(op.Grant):
 		op.Recovered = rec.Recovered
 		return rec, false
 	case rec.State == StateAbsent:
@@ -199,16 +204,22 @@ func stepForget(rec Record, op *Op) (Record, bool) {
 func stepRevive(rec Record, op *Op, now Instant) (Record, bool) {
 	running := rec.State == StatePending && now < rec.Deadline
 	same := rec.State != StateAbsent && rec.Fence == op.Grant.Fence
+	// Only what was done is released without a token.
+	wasDone := op.Seen == StateDone && rec.Token.IsZero()
 	switch {
 	case same && rec.State == op.Seen && !running:
-	case same && rec.State == StateReleased && rec.Attempt == 0:
+	case (same || wasDone) && rec.State == StateReleased && rec.Attempt == 0:
 		return rec, false // revived before: the first reply was lost
 	default:
 		op.Err = ErrLost
 		return rec, false
 	}
+	fence := rec.Fence
+	if rec.State == StateDone {
+		fence = max(fence, now.fence())
+	}
 	// The token stays, so that a late copy of the old claim is Stale.
-	return Record{State: StateReleased, Key: op.Key, Token: rec.Token, Fence: rec.Fence,
+	return Record{State: StateReleased, Key: op.Key, Token: rec.Token, Fence: fence,
 		Fingerprint: rec.Fingerprint, Deadline: now, Retention: rec.Expires.Sub(now), Expires: rec.Expires}, true
 }
 
@@ -223,3 +234,15 @@ func (r *Record) grant() Grant {
 }
 
 func (r *Record) heldBy(g Grant) bool { return r.Token == g.Token && r.Fence == g.Fence }
+
+// finishedBy reports whether the done record r is that of g. Fences are times and
+// far above all stamps.
+func (r *Record) finishedBy(g Grant) bool { return r.Fence == g.Fence || r.Fence == g.Token.Stamp() }
+
+// isBare reports whether the done record r keeps nothing but that it is done.
+func (r *Record) isBare() bool {
+	return r.Result == nil && !r.Omitted && !r.Recovered && r.Fingerprint.IsZero()
+}
+
+// fence returns the moment as a fence.
+func (t Instant) fence() uint64 { return uint64(max(t, 1)) }

@@ -1,6 +1,7 @@
 package claim
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -73,7 +74,8 @@ func TestStepInvariants(t *testing.T) {
 				}
 				highest = max(highest, op.Verdict.Grant.Fence)
 			}
-			if alive && op.Err == nil && !operator && op.Kind != OpTryClaim && op.Grant.Fence != rec.Fence && op.Grant.Fence != 0 {
+			stamped := rec.State == StateDone && rec.Fence == op.Grant.Token.Stamp()
+			if alive && op.Err == nil && !operator && op.Kind != OpTryClaim && op.Grant.Fence != rec.Fence && op.Grant.Fence != 0 && !stamped {
 				t.Fatalf("%v with fence %d was accepted by a record with %d", op.Kind, op.Grant.Fence, rec.Fence)
 			}
 		})
@@ -232,6 +234,81 @@ func TestStepClockBackwards(t *testing.T) {
 	Step(Record{}, &op, -1)
 	if op.Verdict.Grant.Fence != 1 {
 		t.Fatalf("fence %d before the epoch, want 1", op.Verdict.Grant.Fence)
+	}
+}
+
+// A completion with nothing to keep leaves a stamp, by which its owner is known,
+// and an operator can have the key run again with a fence that does not fall.
+func TestStepStamps(t *testing.T) {
+	key := stepKey(t)
+	claimed := func() (Record, Grant) {
+		op := Op{Kind: OpTryClaim, Key: key, Request: Request{Token: Token{1}, TTL: time.Second, Retention: time.Hour}}
+		rec, _ := Step(Record{}, &op, stepNow)
+		return rec, op.Verdict.Grant
+	}
+	for _, c := range []struct {
+		name       string
+		completion Completion
+		at         Instant
+		stamped    bool
+	}{
+		{"nothing to keep", Completion{}, stepNow, true},
+		{"a result", Completion{Result: []byte{}}, stepNow, false},
+		{"a result that was omitted", Completion{Omitted: true}, stepNow, false},
+		{"a result that is too large", Completion{Result: make([]byte, MaxResultBytes+1)}, stepNow, false},
+		{"a clock that was set back", Completion{}, stepNow - 1, false},
+		{"a clock before the epoch", Completion{}, -5, false},
+	} {
+		rec, g := claimed()
+		c.completion.Retention = time.Hour
+		op := Op{Kind: OpMarkDone, Key: key, Grant: g, Completion: c.completion}
+		rec, _ = Step(rec, &op, c.at)
+		want := g.Fence
+		if c.stamped {
+			want = g.Token.Stamp()
+		}
+		if rec.State != StateDone || rec.Fence != want {
+			t.Errorf("%s: %v with fence %d, want done with %d", c.name, rec.State, rec.Fence, want)
+		}
+		if _, write := Step(rec, &op, c.at); write || op.Err != nil || op.Recovered {
+			t.Errorf("%s, repeated: write %v, error %v, recovered %v", c.name, write, op.Err, op.Recovered)
+		}
+		other := op
+		other.Grant = Grant{Token: Token{2}, Fence: g.Fence + 1, Attempt: 2}
+		if _, write := Step(rec, &other, c.at); write || !errors.Is(other.Err, ErrLost) {
+			t.Errorf("%s, by another: write %v, error %v", c.name, write, other.Err)
+		}
+		revive := Op{Kind: OpRevive, Key: key, Grant: Grant{Fence: rec.Fence}, Seen: StateDone}
+		revived, _ := Step(rec, &revive, c.at)
+		if revived.State != StateReleased || revived.Fence < g.Fence {
+			t.Errorf("%s, revived: %v with fence %d after %d", c.name, revived.State, revived.Fence, g.Fence)
+		}
+		if _, write := Step(revived, &revive, c.at+7); write || revive.Err != nil {
+			t.Errorf("%s, revived again: write %v, error %v", c.name, write, revive.Err)
+		}
+	}
+	// Records of done keys with a whole fence, as they were written before.
+	rec := Record{State: StateDone, Fence: 1_784_000_000_000_000, Expires: stepNow.Add(time.Hour)}
+	op := Op{Kind: OpMarkDone, Key: key, Grant: Grant{Token: Token{1}, Fence: rec.Fence, Attempt: 1}, Completion: Completion{Retention: time.Hour}}
+	if _, write := Step(rec, &op, stepNow); write || op.Err != nil {
+		t.Errorf("a record with its fence: write %v, error %v", write, op.Err)
+	}
+}
+
+func TestStampsAreEven(t *testing.T) {
+	seen := map[uint64]int{}
+	for i := range 20 * stamps {
+		var token Token
+		binary.BigEndian.PutUint32(token[:], uint32(i)*2654435761)
+		seen[token.Stamp()]++
+	}
+	for stamp, n := range seen {
+		if stamp < 1000 || stamp > 9999 || n > 60 {
+			t.Errorf("%d tokens of %d have the stamp %d", n, 20*stamps, stamp)
+		}
+	}
+	if len(seen) < stamps-5 {
+		t.Errorf("%d stamps in use, want %d", len(seen), stamps)
 	}
 }
 

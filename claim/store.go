@@ -93,9 +93,6 @@ type Verdict struct {
 	Result []byte
 	// Omitted is set for Done when there was a result too large to keep.
 	Omitted bool
-	// Age is, for Done, the store's time since the grant that finished, and zero
-	// where the store's fences are not times.
-	Age time.Duration
 	// Reason is set for Dead.
 	Reason string
 }

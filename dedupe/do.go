@@ -104,13 +104,23 @@ func (d *Deduper) recall(ctx context.Context, a *attempt) (result Result, ok boo
 
 // duplicate ends an attempt whose key is done.
 func (d *Deduper) duplicate(ctx context.Context, a *attempt, from Source, v claim.Verdict) (Result, error) {
-	d.count.duplicate(v.Age)
-	d.decided(ctx, a, Decision{Outcome: claim.Done, Source: from, Age: v.Age})
+	age := d.age(&v)
+	d.count.duplicate(age)
+	d.decided(ctx, a, Decision{Outcome: claim.Done, Source: from, Age: age})
 	result := Result{Bytes: v.Result, Omitted: v.Omitted, Duplicate: true}
 	if a.msg != nil && d.opts.OnDuplicate != nil {
 		return result, d.opts.OnDuplicate(ctx, a.msg, result)
 	}
 	return result, nil
+}
+
+// age returns how long ago the key was done of which the store answered v, or zero
+// if v is no answer of the store's.
+func (d *Deduper) age(v *claim.Verdict) time.Duration {
+	if v.Outcome != claim.Done {
+		return 0
+	}
+	return max(0, d.opts.Retention-v.Remaining)
 }
 
 // pending ends an attempt that has to come again after remaining, or after a

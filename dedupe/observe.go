@@ -27,7 +27,7 @@ func (d *Deduper) skipped(ctx context.Context, a *attempt) {
 	d.count.observed.Add(1)
 	switch v.Outcome {
 	case claim.Done:
-		d.count.duplicate(v.Age)
+		d.count.duplicate(d.age(v))
 	case claim.Pending:
 		d.count.pending.Add(1)
 	case claim.Mismatch:
@@ -37,5 +37,5 @@ func (d *Deduper) skipped(ctx context.Context, a *attempt) {
 	case claim.Parked:
 		d.count.parked.Add(1)
 	}
-	d.decided(ctx, a, Decision{Outcome: v.Outcome, Source: FromStore, Attempt: v.Attempt, Age: v.Age})
+	d.decided(ctx, a, Decision{Outcome: v.Outcome, Source: FromStore, Attempt: v.Attempt, Age: d.age(v)})
 }

@@ -51,7 +51,9 @@ type Decision struct {
 	Attempt int
 	// Takeover is set for Claimed when an earlier owner's lease had run out.
 	Takeover bool
-	// Age is, for Done, the time since the grant that finished, if known.
+	// Age is, for Done from the store, how long the key has been done, by the
+	// retention that is left of the Deduper's own: right where all consumers of a
+	// name use one Retention. Zero: not known.
 	Age time.Duration
 	// Elapsed is how long the decision took.
 	Elapsed time.Duration

@@ -21,7 +21,7 @@ type Stats struct {
 	// MemoryHits were answered without the store.
 	Duplicates int64 `json:"duplicates"`
 	MemoryHits int64 `json:"memory_hits"`
-	// OldestDuplicate is the largest age of a duplicate that the store told.
+	// OldestDuplicate is the largest Decision.Age of a duplicate.
 	OldestDuplicate time.Duration `json:"oldest_duplicate"`
 	// Pending is how many came while another owner was running, or before the
 	// backoff of a failed attempt was over.
@@ -79,7 +79,7 @@ type counters struct {
 	busy, observed                                   atomic.Int64
 }
 
-// duplicate counts a key found done, age after its grant.
+// duplicate counts a key found done since age.
 func (c *counters) duplicate(age time.Duration) {
 	c.duplicates.Add(1)
 	for {

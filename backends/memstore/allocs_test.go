@@ -26,7 +26,7 @@ func TestNoAllocations(t *testing.T) {
 		if v, err := s.TryClaim(ctx, k, req); err != nil || v.Outcome != claim.Done {
 			t.Fatalf("TryClaim: %v, error %v", v.Outcome, err)
 		}
-		if err := s.Forget(ctx, k, claim.Record{State: claim.StateDone, Fence: v.Grant.Fence}); err != nil {
+		if err := s.Forget(ctx, k, claim.Record{State: claim.StateDone, Fence: v.Grant.Token.Stamp()}); err != nil {
 			t.Fatal(err)
 		}
 	}); n != 0 {

@@ -23,8 +23,9 @@ type shard struct {
 
 	mu    sync.Mutex
 	table table // guarded by mu
-	// lastFence is the highest fence of a record that is gone. A key that comes
-	// back gets a higher one, whatever the clock says. Guarded by mu.
+	// lastFence is the highest fence of a record that is gone, or that is done and
+	// need not keep it. A key that comes back gets a higher one, whatever the clock
+	// says. Guarded by mu.
 	lastFence uint64
 
 	// Neighbouring shards must not share a cache line.
@@ -98,6 +99,9 @@ func (sh *shard) replace(at uint32, old, next claim.Record) {
 		sh.room.bytes.Add(more)
 	} else if more < 0 {
 		sh.room.bytes.Add(more)
+	}
+	if next.State == claim.StateDone {
+		sh.lastFence = max(sh.lastFence, old.Fence)
 	}
 	next.Result = bytes.Clone(next.Result)
 	sh.table.replace(at, next)

@@ -33,9 +33,9 @@ var answers = []string{
 	cells("T", 2000, 7, 60000, 1001),
 	cells("A", 1500, 1, 60000, 900),
 	cells("P", 1001),
-	cells("F", 5000, 900),
-	cells("D", 5000, 900, "4", 6, "result"),
-	cells("D", 5000, 900, "1", 0),
+	cells("F", 5000),
+	cells("D", 5000, "4", 6, "result"),
+	cells("D", 5000, "1", 0),
 	cells("X", 3, 6, "broken"),
 	cells("K", 3),
 	"S", "M", "O", "R", "L", "B",
@@ -52,7 +52,7 @@ func FuzzReply(f *testing.F) {
 	}
 	f.Add(byte(1), "")
 	f.Add(byte(1), string(nonceForTests[:])+cells(1000)+"C"+strings.Repeat("9", 48))
-	f.Add(byte(1), string(nonceForTests[:])+cells(1000)+cells("D", 1, 1, "4", math.MaxInt32))
+	f.Add(byte(1), string(nonceForTests[:])+cells(1000)+cells("D", 1, "4", math.MaxInt32))
 	key, err := claim.NewKey("", "consumer", "id")
 	if err != nil {
 		f.Fatal(err)
@@ -77,7 +77,7 @@ func FuzzReply(f *testing.F) {
 		if v.Outcome == claim.Claimed && (v.Grant.Fence == 0 || v.Grant.Attempt < 1 || v.Grant.Token != op.Request.Token || v.Remaining <= 0) {
 			t.Fatalf("claimed with %+v", v)
 		}
-		if v.Remaining < 0 || v.Age < 0 || v.Attempt < 0 || len(v.Result)+len(v.Reason) > len(text) {
+		if v.Remaining < 0 || v.Attempt < 0 || len(v.Result)+len(v.Reason) > len(text) {
 			t.Fatalf("%+v", v)
 		}
 	})
@@ -144,7 +144,7 @@ func recordSeeds(key claim.Key) []string {
 	token, none := strings.Repeat("t", 16), strings.Repeat("\x00", 16)
 	open := cells(2000, 3, 60000, 1000, token, none)
 	return []string{
-		"1767323045000000", "7",
+		"1767323045000000", "1234",
 		cells("D", 7, none, "0"), cells("D", 7, token, "6", "result"), cells("D", 7, none, "3"),
 		"P" + open + id, "R" + open + id, "X" + open + cells(6, "broken") + id,
 		"", "P", "Q" + open + id, "P" + open, "P" + open + id + "x", "X" + open + cells(99, "broken") + id,

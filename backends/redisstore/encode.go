@@ -87,7 +87,7 @@ func appendBody(b []byte, op *claim.Op) []byte {
 	case claim.OpExtend:
 		return appendOwner(b, op.Grant)
 	case claim.OpMarkDone:
-		return appendCompletion(appendOwner(b, op.Grant), &op.Completion)
+		return appendCompletion(appendOwner(b, op.Grant), op.Grant.Token, &op.Completion)
 	case claim.OpMarkDead:
 		return append(appendOwner(b, op.Grant), claim.CutReason(op.Reason)...)
 	case claim.OpRelease:
@@ -105,8 +105,10 @@ func appendOwner(b []byte, g claim.Grant) []byte {
 	return append(appendNumber(b, int64(g.Fence)), g.Token[:]...)
 }
 
-// appendCompletion appends c, unless there is nothing in it to keep.
-func appendCompletion(b []byte, c *claim.Completion) []byte {
+// appendCompletion appends the stamp of the token, and c unless there is nothing
+// in it to keep.
+func appendCompletion(b []byte, t claim.Token, c *claim.Completion) []byte {
+	b = strconv.AppendUint(b, t.Stamp(), 10)
 	result, flags := c.Result, 0
 	if c.Omitted {
 		flags |= flagOmitted

@@ -151,6 +151,7 @@ func prepared(t testing.TB, s *redisstore.Store, kind claim.OpKind) *claim.Op {
 		if _, err := s.MarkDone(t.Context(), op.Key, op.Grant, op.Completion); err != nil {
 			t.Fatal(err)
 		}
+		op.Grant.Fence = op.Grant.Token.Stamp() // as Get shows it
 	}
 	return op
 }

@@ -166,12 +166,6 @@ func (r *reply) done(letter byte) (v claim.Verdict, ok bool) {
 	if v.Remaining, ok = r.duration(); !ok {
 		return v, false
 	}
-	fence, ok := r.number()
-	if !ok {
-		return v, false
-	}
-	// A fence is the time of its grant, unless it had to rise above another.
-	v.Age = max(0, r.now.Sub(claim.Instant(fence)))
 	if letter == 'F' {
 		return v, true
 	}

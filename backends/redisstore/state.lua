@@ -11,8 +11,8 @@
 --   C  TryClaim, Rerun  count ttl limit kept   token fingerprint | id
 --   K  TryClaim, Park   the same               the same
 --   E  Extend           count ttl              fence token
---   D  MarkDone         count kept             fence token; more only where there is more:
---                                              fingerprint | flags result
+--   D  MarkDone         count kept             fence token | stamp; more only where there is
+--                                              more: fingerprint | flags result
 --   X  MarkDead         count                  fence token | reason
 --   R  Release          count delay            fence token attempt | id
 --   F  Forget           count                  fence | state
@@ -24,8 +24,8 @@
 --   T  claimed, a takeover   deadline attempt kept fence
 --   A  claimed before        deadline attempt kept fence
 --   P  pending               deadline
---   F  done, nothing kept    remaining fence
---   D  done                  remaining fence | flags, length, result
+--   F  done, nothing kept    remaining
+--   D  done                  remaining | flags, length, result
 --   X  dead                  attempt length | reason
 --   K  parked                attempt
 --   S  stale
@@ -42,11 +42,14 @@
 -- fingerprint; zero bytes: none). Times are microseconds; kept is the retention.
 -- Behind the bar stands what has another size. The id is namespace, consumer and
 -- message id as Go wrote them; nothing in here looks into it. Flags are a digit:
--- 1 omitted, 2 recovered, 4 with a result. A state is the first byte of a record.
+-- 1 omitted, 2 recovered, 4 with a result. A stamp is the four digits of the token's.
+-- A state is the first byte of a record.
 --
 -- Records, by their first byte:
 --
---   0-9  done, nothing else to keep: the fence. Redis stores it as an integer.
+--   0-9  done, nothing else to keep: the stamp of the owner's token. Redis shares the
+--        objects of numbers below 10000. A longer number is the owner's fence, as in
+--        records from before there were stamps.
 --   D    done      fence fingerprint | flags result
 --   P    pending   deadline attempt kept fence token fingerprint | id
 --   R    released  the same
@@ -145,9 +148,9 @@ while key < #KEYS do
           elseif left < 0 then
             answer = 'B' -- ours have an end
           elseif state == '0' then
-            answer = 'F' .. format('%16d%16s', max(1, left * 1000), record)
+            answer = 'F' .. format('%16d', max(1, left * 1000))
           else
-            answer = 'D' .. format('%16d', max(1, left * 1000)) .. sub(record, 2, 17) .. sub(record, 34, 34)
+            answer = 'D' .. format('%16d', max(1, left * 1000)) .. sub(record, 34, 34)
               .. format('%16d', #record - 34) .. sub(record, 35)
           end
         elseif state == 'X' then
@@ -189,18 +192,19 @@ while key < #KEYS do
 
     elseif kind == 'D' then
       local known, flags = NONE, '0'
-      if #op > 32 then known, flags = sub(op, 33, 48), sub(op, 49, 49) end
+      if #op > 36 then known, flags = sub(op, 37, 52), sub(op, 53, 53) end
       if state == 'P' and sub(record, 50, 81) == sub(op, 1, 32) then
         known, answer = sub(record, 82, 97), 'O'
-        if flags == '0' and known == NONE then
-          value = sub(op, 1, 16)
-          if sub(value, 1, 1) == ' ' then value = string.match(value, '%d+') end
+        -- Revive takes the time for the fence of a record that has none. It must not
+        -- fall, so a fence that is ahead of the clock, which was set back, is kept.
+        if flags == '0' and known == NONE and (tonumber(sub(op, 1, 16)) or 0) <= now then
+          value = sub(op, 33, 36)
         else
-          value = 'D' .. sub(op, 1, 16) .. known .. flags .. sub(op, 50)
+          value = 'D' .. sub(op, 1, 16) .. known .. flags .. sub(op, 54)
         end
       elseif state == '' then
-        value, answer = 'D' .. sub(op, 1, 16) .. known .. format('%d', flags + 2) .. sub(op, 50), 'R'
-      elseif state == '0' and format('%16s', record) == sub(op, 1, 16) then
+        value, answer = 'D' .. sub(op, 1, 16) .. known .. format('%d', flags + 2) .. sub(op, 54), 'R'
+      elseif state == '0' and (record == sub(op, 33, 36) or format('%16s', record) == sub(op, 1, 16)) then
         -- The same grant finished before, and its reply was lost.
         answer = 'O'
       elseif state == 'D' and sub(record, 2, 17) == sub(op, 1, 16) then
@@ -266,19 +270,21 @@ while key < #KEYS do
       elseif state ~= '' then
         fence, shown = sub(record, 50, 65), sub(record, 1, 1)
       end
+      local seen, same = sub(op, 17, 17), fence == sub(op, 1, 16)
       if state == '' then
         answer = kind == 'F' and 'O' or 'L'
-      elseif fence ~= sub(op, 1, 16) then
-        answer = 'L'
       elseif kind == 'F' then
         answer = 'L'
-        if shown == sub(op, 17, 17) then
+        if same and shown == seen then
           local reply = command('DEL', name)
           if type(reply) == 'table' then refusal = reply else answer = 'O' end
         end
-      elseif shown ~= sub(op, 17, 17) or state == 'P' and now < (tonumber(sub(record, 2, 17)) or 0) then
-        -- Revived before: the first reply was lost.
-        answer = state == 'R' and sub(record, 18, 33) == ZERO and 'O' or 'L'
+      elseif not same or shown ~= seen or state == 'P' and now < (tonumber(sub(record, 2, 17)) or 0) then
+        -- Revived before: the first reply was lost. Only what was done is released
+        -- without a token, and its fence may have changed.
+        answer = 'L'
+        if state == 'R' and sub(record, 18, 33) == ZERO
+          and (same or seen == 'D' and sub(record, 66, 81) == NONE) then answer = 'O' end
       else
         local left, token, known = command('PTTL', name), NONE, NONE
         if type(left) == 'table' then
@@ -287,9 +293,10 @@ while key < #KEYS do
           answer = 'B'
         else
           left = max(1, left * 1000)
-          if state == 'D' then
-            known = sub(record, 18, 33)
-          elseif state ~= '0' then
+          if shown == 'D' then
+            if (tonumber(fence) or 0) < now then fence = NOW end
+            if state == 'D' then known = sub(record, 18, 33) end
+          else
             -- The token stays, so that a late copy of the old claim is Stale.
             token, known = sub(record, 66, 81), sub(record, 82, 97)
           end

@@ -157,7 +157,7 @@ func (d *duel) fight(script []byte) error {
 func (m *moves) op(key claim.Key, tokens []claim.Token, grants map[claim.Key][]claim.Grant) *claim.Op {
 	ms := func(n int) time.Duration { return time.Duration(1+m.pick(n)) * time.Millisecond }
 	op := &claim.Op{Kind: claim.OpKind(1 + m.pick(7)), Key: key}
-	fingerprint := [...]claim.Fingerprint{{}, {1}, {2, 0, ' '}}[m.pick(3)]
+	fingerprint := [...]claim.Fingerprint{{}, {}, {1}, {2, 0, ' '}}[m.pick(4)]
 	op.Request = claim.Request{Token: tokens[m.pick(len(tokens))], TTL: ms(60) + m.moment(), Fingerprint: fingerprint,
 		MaxAttempts: m.pick(4), Takeover: claim.Takeover(m.pick(2))}
 	op.Request.Retention = op.Request.TTL.Truncate(time.Millisecond) + ms(100)
@@ -180,14 +180,14 @@ func (m *moves) op(key claim.Key, tokens []claim.Token, grants map[claim.Key][]c
 	if op.Kind == claim.OpRelease && m.pick(2) == 0 {
 		op.TTL = 0
 	}
-	results := [...][]byte{nil, {}, []byte("result"), bytes.Repeat([]byte{0, '\n', 0xff}, 100),
+	results := [...][]byte{nil, nil, {}, []byte("result"), bytes.Repeat([]byte{0, '\n', 0xff}, 100),
 		make([]byte, claim.MaxResultBytes+1)}
-	result := results[m.pick(4)]
+	result := results[m.pick(5)]
 	if m.pick(100) == 0 {
-		result = results[4]
+		result = results[5]
 	}
 	op.Completion = claim.Completion{Retention: ms(200), Result: result,
-		Omitted: result == nil && m.pick(2) == 0, Fingerprint: fingerprint}
+		Omitted: result == nil && m.pick(4) == 0, Fingerprint: fingerprint}
 	op.Reason = [...]string{"", "broken", "\xff\x00\n", strings.Repeat("é", 2000)}[m.pick(4)]
 	return op
 }

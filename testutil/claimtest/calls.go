@@ -95,36 +95,37 @@ func (e *env) release(key claim.Key, g claim.Grant, delay time.Duration) error {
 	return op.Err
 }
 
-// forget removes a record that was seen in its present state, with fence.
-func (e *env) forget(key claim.Key, fence uint64) error {
+// forget removes the record as it is.
+func (e *env) forget(key claim.Key) error {
 	e.Helper()
-	return e.forgetSeen(key, e.state(key), fence)
+	return e.forgetSeen(key, e.seen(key))
 }
 
-// revive revives a record that was seen in its present state, with fence.
-func (e *env) revive(key claim.Key, fence uint64) error {
+// revive revives the record as it is.
+func (e *env) revive(key claim.Key) error {
 	e.Helper()
-	return e.reviveSeen(key, e.state(key), fence)
+	return e.reviveSeen(key, e.seen(key))
 }
 
-func (e *env) forgetSeen(key claim.Key, seen claim.State, fence uint64) error {
+func (e *env) forgetSeen(key claim.Key, seen claim.Record) error {
 	e.Helper()
-	op := claim.Op{Kind: claim.OpForget, Key: key, Grant: claim.Grant{Fence: fence}, Seen: seen}
+	op := claim.Op{Kind: claim.OpForget, Key: key, Grant: claim.Grant{Fence: seen.Fence}, Seen: seen.State}
 	e.do(&op)
 	return op.Err
 }
 
-func (e *env) reviveSeen(key claim.Key, seen claim.State, fence uint64) error {
+func (e *env) reviveSeen(key claim.Key, seen claim.Record) error {
 	e.Helper()
-	op := claim.Op{Kind: claim.OpRevive, Key: key, Grant: claim.Grant{Fence: fence}, Seen: seen}
+	op := claim.Op{Kind: claim.OpRevive, Key: key, Grant: claim.Grant{Fence: seen.Fence}, Seen: seen.State}
 	e.do(&op)
 	return op.Err
 }
 
-func (e *env) state(key claim.Key) claim.State {
+// seen returns the record as an operator sees it.
+func (e *env) seen(key claim.Key) claim.Record {
 	e.Helper()
 	entry, _ := e.get(key)
-	return entry.State
+	return entry.Record
 }
 
 // fine fails the case on an error.
@@ -161,8 +162,8 @@ func (e *env) within(what string, d, limit time.Duration) {
 }
 
 // foreign returns g with a token that is not the owner's.
-func foreign(g claim.Grant) claim.Grant {
-	g.Token = claim.NewToken()
+func (e *env) foreign(g claim.Grant) claim.Grant {
+	g.Token = e.token()
 	return g
 }
 

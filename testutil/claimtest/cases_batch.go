@@ -74,7 +74,7 @@ var batchCases = []testCase{
 				case 3:
 					next[i] = &claim.Op{Kind: claim.OpExtend, Key: op.Key, Grant: g, TTL: e.units(long)}
 				case 4:
-					next[i] = e.doneOp(op.Key, foreign(claim.Grant{Fence: g.Fence + 1}), nil)
+					next[i] = e.doneOp(op.Key, e.foreign(claim.Grant{Fence: g.Fence + 1}), nil)
 				}
 			}
 			e.apply(next...)

@@ -123,7 +123,7 @@ var doneCases = []testCase{
 		why:  "a completion whose claim the store lost is kept and reported, each time that it is sent",
 		run: func(e *env) {
 			key := e.key()
-			g := claim.Grant{Token: claim.NewToken(), Fence: 1_784_000_000_123_457, Attempt: 3}
+			g := claim.Grant{Token: e.token(), Fence: 1_784_000_000_123_457, Attempt: 3}
 			for range 3 {
 				rec, err := e.complete(key, g, claim.Completion{Result: []byte(keptResult)})
 				e.fine(err)

@@ -13,7 +13,7 @@ var errorCases = []testCase{
 			e.lost(e.extend(key, g, e.Unit))
 			e.lost(e.dead(key, g, "jane.doe@example.com/4711"))
 			held := e.claim(key, e.request())
-			stranger := foreign(held)
+			stranger := e.foreign(held)
 			_, err := e.complete(key, stranger, claim.Completion{Result: []byte("jane.doe@example.com/4711")})
 			e.lost(err)
 			e.lost(e.release(key, stranger, 0))

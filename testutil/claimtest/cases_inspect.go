@@ -190,8 +190,7 @@ var inspectCases = []testCase{
 			}
 			seen := e.list(claim.Filter{Namespace: "stay"}, 3, func() {
 				if len(passing) > 0 {
-					entry, _ := e.get(passing[0])
-					e.fine(e.forget(passing[0], entry.Fence))
+					e.fine(e.forget(passing[0]))
 					passing = passing[1:]
 				}
 				if e.keys < 200 {
@@ -205,11 +204,12 @@ var inspectCases = []testCase{
 		name: "forget", inspector: true,
 		why: "Forget with the fence that was seen makes the key absent, whatever its state; repeated it is fine",
 		run: func(e *env) {
-			for _, s := range []situation{pending, over, released, delayed, done, recovered, dead} {
+			for _, s := range []situation{pending, over, released, delayed, done, bare, recovered, dead} {
 				key := e.key()
 				g := s.make(e, key)
+				seen := e.seen(key)
 				for range 2 {
-					e.fine(e.forget(key, g.Fence))
+					e.fine(e.forgetSeen(key, seen))
 				}
 				e.lost(e.extend(key, g, e.Unit))
 				e.Advance(e.Unit)
@@ -217,7 +217,7 @@ var inspectCases = []testCase{
 				if next.Fence <= g.Fence && s.name != recovered.name {
 					e.Fatalf("fence %d after Forget of a record that was %s, want more than %d", next.Fence, s.name, g.Fence)
 				}
-				e.lost(e.forget(key, g.Fence))
+				e.lost(e.forgetSeen(key, seen))
 				pending.check(e, key, next)
 			}
 		},
@@ -227,7 +227,7 @@ var inspectCases = []testCase{
 		why: "Forget of an absent key is fine: that is what was asked for",
 		run: func(e *env) {
 			key := e.key()
-			e.fine(e.forget(key, 42))
+			e.fine(e.forgetSeen(key, claim.Record{State: claim.StateDone, Fence: 42}))
 			e.claimAttempt(1, key, e.request())
 		},
 	},
@@ -235,7 +235,7 @@ var inspectCases = []testCase{
 		name: "forget with another fence", inspector: true,
 		why: "Forget removes the record that the operator saw and no other: a wrong fence is ErrLost",
 		run: func(e *env) {
-			for _, s := range []situation{pending, over, released, delayed, done, recovered, dead} {
+			for _, s := range []situation{pending, over, released, delayed, done, bare, recovered, dead} {
 				for _, wrong := range []func(uint64) uint64{
 					func(uint64) uint64 { return 0 },
 					func(f uint64) uint64 { return f - 1 },
@@ -243,7 +243,9 @@ var inspectCases = []testCase{
 				} {
 					key := e.key()
 					g := s.make(e, key)
-					e.unchanged(key, func() { e.lost(e.forget(key, wrong(g.Fence))) })
+					seen := e.seen(key)
+					seen.Fence = wrong(seen.Fence)
+					e.unchanged(key, func() { e.lost(e.forgetSeen(key, seen)) })
 					s.check(e, key, g)
 				}
 			}
@@ -253,17 +255,21 @@ var inspectCases = []testCase{
 		name: "revive", inspector: true,
 		why: "a revived key runs exactly once more, at once, with attempts from zero and a higher fence; repeated, Revive is fine",
 		run: func(e *env) {
-			for _, s := range []situation{parked, released, delayed, done, dead} {
+			for _, s := range []situation{parked, released, delayed, done, bare, dead} {
 				key := e.key()
 				g := s.make(e, key)
 				for range 2 {
-					e.fine(e.revive(key, g.Fence))
+					e.fine(e.revive(key))
+				}
+				revived := e.seen(key)
+				if revived.Fence < g.Fence {
+					e.Fatalf("fence %d after Revive of a record that was %s, want at least %d", revived.Fence, s.name, g.Fence)
 				}
 				v := e.answers(claim.Claimed, key, e.limited(1))
 				if v.Takeover || v.Grant.Attempt != 1 || v.Grant.Fence <= g.Fence {
 					e.Fatalf("claim of a revived key that was %s: %+v, want a first attempt with a fence over %d", s.name, v, g.Fence)
 				}
-				e.unchanged(key, func() { e.lost(e.revive(key, g.Fence)) })
+				e.unchanged(key, func() { e.lost(e.reviveSeen(key, revived)) })
 				e.done(key, v.Grant, claim.Completion{})
 				e.answers(claim.Done, key, e.request())
 			}
@@ -280,7 +286,7 @@ var inspectCases = []testCase{
 				e.fine(e.release(key, g, 0))
 			}
 			e.exhausted(key, e.limited(2), 2)
-			e.fine(e.revive(key, g.Fence))
+			e.fine(e.revive(key))
 			for attempt := 1; attempt <= 2; attempt++ {
 				e.fine(e.release(key, e.claimAttempt(attempt, key, e.limited(2)), 0))
 			}
@@ -291,11 +297,11 @@ var inspectCases = []testCase{
 		name: "revive ends the old claim", inspector: true,
 		why: "what the last owner still sends after a Revive is ErrLost, before and after the next claim",
 		run: func(e *env) {
-			for _, s := range []situation{parked, done, dead} {
+			for _, s := range []situation{parked, done, bare, dead} {
 				for _, late := range lateOps(0)[:3] {
 					key := e.key()
 					g := s.make(e, key)
-					e.fine(e.revive(key, g.Fence))
+					e.fine(e.revive(key))
 					e.unchanged(key, func() { late(e, key, g) })
 					next := e.claimAttempt(1, key, e.request())
 					e.unchanged(key, func() { late(e, key, g) })
@@ -306,27 +312,30 @@ var inspectCases = []testCase{
 	},
 	{
 		name: "revive repeated", inspector: true,
-		why: "a repetition of Revive, of any record, is fine and changes nothing",
+		why: "a repetition of Revive, of any record, is fine until the key is claimed",
 		run: func(e *env) {
-			for _, s := range []situation{parked, released, delayed, done, dead} {
+			for _, s := range []situation{parked, released, delayed, done, bare, dead} {
 				key := e.key()
-				g := s.make(e, key)
-				seen := e.state(key)
-				e.fine(e.reviveSeen(key, seen, g.Fence))
-				e.fine(e.reviveSeen(key, seen, g.Fence))
+				s.make(e, key)
+				seen := e.seen(key)
+				e.fine(e.reviveSeen(key, seen))
+				e.Advance(e.Unit)
+				e.fine(e.reviveSeen(key, seen))
 				e.claimAttempt(1, key, e.request())
+				e.unchanged(key, func() { e.lost(e.reviveSeen(key, seen)) })
 			}
 		},
 	},
 	{
 		name: "what an operator saw has moved on", inspector: true,
-		why: "a late completion keeps the fence: who saw a parked record must not revive or forget one that is done",
+		why: "a late completion may keep the fence: who saw a parked record must not revive or forget one that is done",
 		run: func(e *env) {
-			for _, change := range []func(claim.Key, claim.State, uint64) error{e.reviveSeen, e.forgetSeen} {
+			for _, change := range []func(claim.Key, claim.Record) error{e.reviveSeen, e.forgetSeen} {
 				key := e.key()
 				g := parked.make(e, key)
+				seen := e.seen(key)
 				e.done(key, g, claim.Completion{})
-				e.unchanged(key, func() { e.lost(change(key, claim.StatePending, g.Fence)) })
+				e.unchanged(key, func() { e.lost(change(key, seen)) })
 				e.answers(claim.Done, key, e.request())
 			}
 		},
@@ -339,7 +348,7 @@ var inspectCases = []testCase{
 			req := e.request()
 			g := e.claim(key, req)
 			e.fine(e.dead(key, g, "given up"))
-			e.fine(e.revive(key, g.Fence))
+			e.fine(e.revive(key))
 			e.unchanged(key, func() { e.answers(claim.Stale, key, req) })
 			e.claimAttempt(1, key, e.request())
 		},
@@ -351,7 +360,7 @@ var inspectCases = []testCase{
 			key := e.key()
 			g := e.claim(key, with(fingerprintA, e.request()))
 			e.done(key, g, claim.Completion{})
-			e.fine(e.revive(key, g.Fence))
+			e.fine(e.revive(key))
 			e.answers(claim.Mismatch, key, with(fingerprintB, e.request()))
 			e.claim(key, with(fingerprintA, e.request()))
 		},
@@ -362,19 +371,22 @@ var inspectCases = []testCase{
 		run: func(e *env) {
 			key := e.key()
 			g := pending.make(e, key)
-			e.unchanged(key, func() { e.lost(e.revive(key, g.Fence)) })
+			e.unchanged(key, func() { e.lost(e.revive(key)) })
 			pending.check(e, key, g)
 
 			key = e.key()
-			e.lost(e.revive(key, 42))
+			e.lost(e.reviveSeen(key, claim.Record{State: claim.StateDone, Fence: 42}))
 			e.claimAttempt(1, key, e.request())
 
-			for _, s := range []situation{parked, released, delayed, done, recovered, dead} {
+			for _, s := range []situation{parked, released, delayed, done, bare, recovered, dead} {
 				key := e.key()
 				g := s.make(e, key)
 				e.unchanged(key, func() {
-					e.lost(e.revive(key, g.Fence-1))
-					e.lost(e.revive(key, g.Fence+1))
+					seen := e.seen(key)
+					seen.Fence--
+					e.lost(e.reviveSeen(key, seen))
+					seen.Fence += 2
+					e.lost(e.reviveSeen(key, seen))
 				})
 				s.check(e, key, g)
 			}
@@ -386,9 +398,9 @@ var inspectCases = []testCase{
 		run: func(e *env) {
 			key := e.key()
 			g := e.claim(key, e.request())
-			e.done(key, g, claim.Completion{Retention: e.units(2)})
-			e.fine(e.revive(key, g.Fence))
-			e.Advance(e.units(3))
+			e.done(key, g, claim.Completion{Retention: e.units(5)})
+			e.fine(e.revive(key))
+			e.Advance(e.units(6))
 			if entry, _ := e.get(key); entry.State != claim.StateAbsent {
 				e.Fatalf("Get after the retention: %v, want absent", entry.State)
 			}

@@ -116,7 +116,7 @@ var releaseCases = []testCase{
 			}
 			key, req := e.key(), e.request()
 			g := e.claim(key, req)
-			e.lost(e.release(key, claim.Grant{Token: claim.NewToken()}, 0))
+			e.lost(e.release(key, claim.Grant{Token: e.token()}, 0))
 			for range 2 {
 				e.fine(e.release(key, claim.Grant{Token: req.Token}, 0))
 			}
@@ -134,7 +134,7 @@ var releaseCases = []testCase{
 		why:  "a release of a claim that the store lost keeps the attempt that the claimant knows of",
 		run: func(e *env) {
 			key := e.key()
-			e.fine(e.release(key, claim.Grant{Token: claim.NewToken(), Fence: 42, Attempt: 3}, 0))
+			e.fine(e.release(key, claim.Grant{Token: e.token(), Fence: 42, Attempt: 3}, 0))
 			e.claimAttempt(4, key, e.request())
 		},
 	},

@@ -113,7 +113,7 @@ var retentionCases = []testCase{
 		why:  "every store takes the limits of package claim themselves",
 		run: func(e *env) {
 			key := e.key()
-			req := claim.Request{Token: claim.NewToken(), TTL: claim.MaxTTL, Retention: claim.MaxRetention,
+			req := claim.Request{Token: e.token(), TTL: claim.MaxTTL, Retention: claim.MaxRetention,
 				MaxAttempts: claim.MaxAttempts}
 			g := e.claim(key, req)
 			e.fine(e.extend(key, g, claim.MaxTTL))
@@ -134,7 +134,7 @@ var retentionCases = []testCase{
 		why:  "every store takes the limits of package claim themselves",
 		run: func(e *env) {
 			key := e.key()
-			e.tryClaim(key, claim.Request{Token: claim.NewToken(), TTL: claim.MinTTL, Retention: claim.MinRetention})
+			e.tryClaim(key, claim.Request{Token: e.token(), TTL: claim.MinTTL, Retention: claim.MinRetention})
 			e.Advance(e.Unit + claim.MinTTL + claim.MinRetention)
 			g := e.claimAttempt(1, key, e.request())
 			e.done(key, g, claim.Completion{Retention: claim.MinRetention})

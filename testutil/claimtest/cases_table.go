@@ -45,6 +45,7 @@ var table = []row{
 	{claim.OpTryClaim, delayed, says(claim.Stale, delayed), says(claim.Pending, delayed)},
 	{claim.OpTryClaim, tombstone, says(claim.Stale, tombstone), says(claim.Claimed, pending)},
 	{claim.OpTryClaim, done, says(claim.Done, done), says(claim.Done, done)},
+	{claim.OpTryClaim, bare, says(claim.Done, bare), says(claim.Done, bare)},
 	{claim.OpTryClaim, recovered, says(claim.Done, recovered), says(claim.Done, recovered)},
 	{claim.OpTryClaim, dead, says(claim.Dead, dead), says(claim.Dead, dead)},
 
@@ -54,6 +55,7 @@ var table = []row{
 	{claim.OpExtend, released, lostOn(released), lostOn(released)},
 	{claim.OpExtend, delayed, lostOn(delayed), lostOn(delayed)},
 	{claim.OpExtend, done, lostOn(done), lostOn(done)},
+	{claim.OpExtend, bare, lostOn(bare), lostOn(bare)},
 	{claim.OpExtend, recovered, lostOn(recovered), lostOn(recovered)},
 	{claim.OpExtend, dead, lostOn(dead), lostOn(dead)},
 
@@ -63,6 +65,7 @@ var table = []row{
 	{claim.OpMarkDone, released, lostOn(released), lostOn(released)},
 	{claim.OpMarkDone, delayed, lostOn(delayed), lostOn(delayed)},
 	{claim.OpMarkDone, done, keeps(done), lostOn(done)},
+	{claim.OpMarkDone, bare, keeps(bare), lostOn(bare)},
 	{claim.OpMarkDone, recovered, recovers(recovered), lostOn(recovered)},
 	{claim.OpMarkDone, dead, lostOn(dead), lostOn(dead)},
 
@@ -72,6 +75,7 @@ var table = []row{
 	{claim.OpMarkDead, released, lostOn(released), lostOn(released)},
 	{claim.OpMarkDead, delayed, lostOn(delayed), lostOn(delayed)},
 	{claim.OpMarkDead, done, lostOn(done), lostOn(done)},
+	{claim.OpMarkDead, bare, lostOn(bare), lostOn(bare)},
 	{claim.OpMarkDead, recovered, lostOn(recovered), lostOn(recovered)},
 	{claim.OpMarkDead, dead, keeps(dead), lostOn(dead)},
 
@@ -82,6 +86,7 @@ var table = []row{
 	{claim.OpRelease, delayed, keeps(delayed), lostOn(delayed)},
 	{claim.OpRelease, tombstone, keeps(tombstone), lostOn(tombstone)},
 	{claim.OpRelease, done, lostOn(done), lostOn(done)},
+	{claim.OpRelease, bare, lostOn(bare), lostOn(bare)},
 	{claim.OpRelease, recovered, lostOn(recovered), lostOn(recovered)},
 	{claim.OpRelease, dead, lostOn(dead), lostOn(dead)},
 }
@@ -121,7 +126,7 @@ func (r row) run(e *env) {
 		key := e.key()
 		g := r.on.make(e, key)
 		r.try(e, key, g, g, r.own, times)
-		for _, change := range r.strangers() {
+		for _, change := range r.strangers(e) {
 			key := e.key()
 			g := r.on.make(e, key)
 			stranger := g
@@ -133,15 +138,18 @@ func (r row) run(e *env) {
 
 // strangers returns the ways in which a grant is not the owner's, as far as the
 // operation and the record can tell: TryClaim shows no fence, a tombstone and a
-// late release know none, and a done record keeps no token.
-func (r row) strangers() []func(g *claim.Grant) {
-	token := func(g *claim.Grant) { g.Token = claim.NewToken() }
+// late release know none, and a done record keeps no token, or a stamp of it alone.
+func (r row) strangers(e *env) []func(g *claim.Grant) {
+	token := func(g *claim.Grant) { g.Token = e.token() }
 	newer := func(g *claim.Grant) { g.Fence++ }
 	older := func(g *claim.Grant) { g.Fence-- }
 	both := func(g *claim.Grant) { token(g); newer(g) }
+	bothOlder := func(g *claim.Grant) { token(g); older(g) }
 	switch {
 	case r.kind == claim.OpTryClaim || r.on.name == tombstone.name:
 		return []func(*claim.Grant){token}
+	case r.on.name == bare.name:
+		return []func(*claim.Grant){both, bothOlder}
 	case r.on.name == done.name || r.on.name == recovered.name:
 		return []func(*claim.Grant){newer, older, both}
 	}

@@ -22,7 +22,7 @@ const (
 var absent = situation{
 	name: "absent",
 	make: func(e *env, _ claim.Key) claim.Grant {
-		return claim.Grant{Token: claim.NewToken(), Fence: 1_000_000_007, Attempt: 1}
+		return claim.Grant{Token: e.token(), Fence: 1_000_000_007, Attempt: 1}
 	},
 	check: func(e *env, key claim.Key, _ claim.Grant) {
 		e.Helper()
@@ -104,7 +104,7 @@ var delayed = situation{
 var tombstone = situation{
 	name: "released before the claim arrived",
 	make: func(e *env, key claim.Key) claim.Grant {
-		g := claim.Grant{Token: claim.NewToken()}
+		g := claim.Grant{Token: e.token()}
 		e.fine(e.release(key, g, 0))
 		return g
 	},
@@ -126,6 +126,20 @@ var done = situation{
 		if recovered {
 			e.Fatalf("MarkDone repeated: recovered, although the first was not")
 		}
+	},
+}
+
+var bare = situation{
+	name: "done, with nothing to keep",
+	make: func(e *env, key claim.Key) claim.Grant {
+		g := e.claim(key, e.request())
+		e.done(key, g, claim.Completion{})
+		return g
+	},
+	check: func(e *env, key claim.Key, g claim.Grant) {
+		e.Helper()
+		e.sameResult(e.answers(claim.Done, key, e.request()), nil)
+		e.done(key, g, claim.Completion{})
 	},
 }
 

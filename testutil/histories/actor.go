@@ -153,9 +153,9 @@ func (a *actor) claim(v *view) *claim.Op {
 	v.request = claim.Request{Token: token(a.rng), TTL: a.lease(), Retention: a.lease() + a.Retention}
 	v.request.Retention = max(v.request.Retention, v.request.TTL)
 	switch n := a.rng.IntN(10); {
-	case n < 8:
+	case n < 5:
 		v.request.Fingerprint = claim.Fingerprint{'A'}
-	case n < 9:
+	case n < 6:
 		v.request.Fingerprint = claim.Fingerprint{'B'}
 	}
 	if a.chance(5) {
@@ -172,12 +172,19 @@ func (a *actor) repeat(v *view) *claim.Op {
 	return &claim.Op{Kind: claim.OpTryClaim, Key: v.key, Request: v.request}
 }
 
-// operate returns an operator's work on the record with a fence, in a state in
-// which it may be.
+// operate returns an operator's work on the record as it is, or on one with a
+// fence, in a state in which it may be.
 func (a *actor) operate(v *view, fence uint64) *claim.Op {
 	kind := claim.OpForget
 	if a.chance(50) {
 		kind = claim.OpRevive
+	}
+	if inspector, ok := a.store.(claim.Inspector); ok && a.chance(60) {
+		ctx, cancel := context.WithTimeout(context.Background(), a.Timeout)
+		defer cancel()
+		if seen, err := inspector.Get(ctx, v.key); err == nil && seen.Fence != 0 {
+			return &claim.Op{Kind: kind, Key: v.key, Seen: seen.State, Grant: claim.Grant{Fence: seen.Fence}}
+		}
 	}
 	states := [...]claim.State{claim.StatePending, claim.StateReleased, claim.StateDone, claim.StateDead}
 	return &claim.Op{Kind: kind, Key: v.key, Seen: states[a.rng.IntN(len(states))], Grant: claim.Grant{Fence: fence}}

@@ -148,7 +148,7 @@ func finishedEnds(ops []Operation) string {
 				continue
 			}
 			switch {
-			case o.Op.Kind == claim.OpMarkDone && o.Op.Grant.Fence != done.Op.Grant.Fence:
+			case o.Op.Kind == claim.OpMarkDone && !sameOwner(o, done):
 				return fmt.Sprintf("I4: two owners finished:\n\t%v\n\t%v", done, o)
 			case o.Op.Kind == claim.OpTryClaim && o.Op.Verdict.Outcome != claim.Done && o.Op.Verdict.Outcome != claim.Mismatch:
 				return fmt.Sprintf("I3: finished, and then not:\n\t%v\n\t%v", done, o)
@@ -158,6 +158,13 @@ func finishedEnds(ops []Operation) string {
 	return ""
 }
 
+// sameOwner reports whether a done record may take the completions a and b for
+// those of one owner.
+func sameOwner(a, b *Operation) bool {
+	g, h := &a.Op.Grant, &b.Op.Grant
+	return g.Fence == h.Fence || g.Token.Stamp() == h.Token.Stamp()
+}
+
 // shortest returns the earliest moment at which the retention may have begun
 // that an accepted completion confirms: a copy of it that was sent before may
 // have begun it.
@@ -165,7 +172,7 @@ func shortest(ops []Operation, done *Operation) time.Duration {
 	first := done.Call
 	for i := range ops {
 		o := &ops[i]
-		if o.Op.Kind == claim.OpMarkDone && o.Op.Grant.Fence == done.Op.Grant.Fence && !o.NotDone() {
+		if o.Op.Kind == claim.OpMarkDone && sameOwner(o, done) && !o.NotDone() {
 			first = min(first, o.Call)
 		}
 	}

@@ -84,10 +84,11 @@ func (c copies) within(d copies) bool {
 	return true
 }
 
-// Step is asked at a moment of its own, from which running timers are so far off
-// that no length of an operation meets them by accident.
+// Step is asked at a moment of its own, which is after all fences and from which
+// running timers are so far off that no length of an operation meets them by
+// accident.
 const (
-	stepNow  claim.Instant = 1 << 50
+	stepNow  claim.Instant = 1 << 51
 	stepFar  claim.Instant = math.MaxInt64 / 4
 	stepPast               = stepNow - 1
 )

@@ -72,16 +72,27 @@ func (s *state) apply(op *claim.Op, answered bool, w window) []state {
 	var all []state
 	for _, l := range s.lives(w) {
 		for _, r := range s.readings(op) {
-			if next, ok := s.step(op, answered, l, r); ok {
-				all = append(all, next)
+			for _, now := range clocks(op) {
+				if next, ok := s.step(op, answered, l, r, now); ok {
+					all = append(all, next)
+				}
 			}
 		}
 	}
 	return all
 }
 
-// step asks claim.Step about one life and one reading.
-func (s *state) step(op *claim.Op, answered bool, l life, r reading) (state, bool) {
+// clocks returns the moments at which Step is asked about op. A done record has
+// the stamp of its owner or the fence, which Step decides by the clock.
+func clocks(op *claim.Op) []claim.Instant {
+	if op.Kind == claim.OpMarkDone {
+		return []claim.Instant{stepNow, 0}
+	}
+	return []claim.Instant{stepNow}
+}
+
+// step asks claim.Step about one life and one reading, at the moment now.
+func (s *state) step(op *claim.Op, answered bool, l life, r reading, now claim.Instant) (state, bool) {
 	rec := s.record.unpack()
 	rec.Fence = r.fence
 	rec.Deadline, rec.Expires = stepFar, stepFar
@@ -92,7 +103,7 @@ func (s *state) step(op *claim.Op, answered bool, l life, r reading) (state, boo
 		rec, r = claim.Record{}, reading{}
 	}
 	want := *op
-	written, write := claim.Step(rec, &want, stepNow)
+	written, write := claim.Step(rec, &want, now)
 
 	next := *s
 	next.now = l.window.from
@@ -104,7 +115,7 @@ func (s *state) step(op *claim.Op, answered bool, l life, r reading) (state, boo
 	}
 	granted := write && want.Verdict.Outcome == claim.Claimed
 	if write {
-		next.write(&written, l.window, r)
+		next.write(&written, l.window, r, now)
 	}
 	if !answered {
 		if granted {
@@ -132,21 +143,24 @@ func (s *state) bind(fence uint64) {
 }
 
 // write replaces the record by what claim.Step returned.
-func (s *state) write(written *claim.Record, w window, r reading) {
+func (s *state) write(written *claim.Record, w window, r reading, now claim.Instant) {
 	if written.State == claim.StateAbsent {
 		s.forget()
 		return
 	}
 	s.record = pack(written)
-	// An unknown fence that the write kept is as unknown as before.
-	if s.open = s.open && r.open && written.Fence == r.fence; s.open {
-		s.record.fence = 0
-	} else {
-		s.floor = 0
+	switch {
+	case written.Fence == uint64(stepNow):
+		// It is the store's time, which is not before any grant.
+		s.record.fence, s.open, s.floor = 0, true, max(s.top, 1)-1
+	case s.open && r.open && written.Fence == r.fence:
+		s.record.fence = 0 // as unknown as before
+	default:
+		s.open, s.floor = false, 0
 	}
 	s.lease = timer{}
 	if written.State == claim.StatePending || written.State == claim.StateReleased {
-		s.lease = w.set(written.Deadline.Sub(stepNow))
+		s.lease = w.set(written.Deadline.Sub(now))
 	}
 	if written.Expires == stepFar {
 		// A revived record ends when it would have ended, and the retention that it
@@ -154,7 +168,7 @@ func (s *state) write(written *claim.Record, w window, r reading) {
 		s.record.retention = 0
 		return
 	}
-	s.end = w.set(written.Expires.Sub(stepNow))
+	s.end = w.set(written.Expires.Sub(now))
 }
 
 // learn takes over what the answer of op says and the model did not know: the

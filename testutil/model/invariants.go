@@ -64,12 +64,14 @@ func (o *outcome) breaks(invariant Invariant, format string, args ...any) {
 }
 
 // current reports whether the request's token and fence are those of the record.
-// A finished record keeps no token; a release of a claim without an answer has
-// no fence.
+// A done record has a stamp of the token, or the fence; a release of a claim
+// without an answer has no fence.
 func (r *request) current(rec *record) bool {
 	switch {
 	case rec.state == claim.StateAbsent:
 		return false
+	case rec.stamped():
+		return r.token == rec.token
 	case rec.state == claim.StateDone:
 		return r.fence == rec.fence
 	case r.kind == claim.OpRelease && r.fence == 0:
@@ -154,7 +156,7 @@ func (c *checker) judgeHolder(o *outcome, r request) {
 		o.breaks(I4, "%v by t%d, which is not current, is answered %s and leaves the record %s",
 			r.kind, r.token, c.answer(r, rep), rep.after)
 	}
-	if rep.done() && rep.after.fence != r.fence {
+	if rep.done() && !r.current(&rep.after) {
 		o.breaks(I5, "%v is accepted and the record is %s", r, rep.after)
 	}
 	if r.kind == claim.OpRelease && rep.before.state == claim.StatePending && rep.wrote {

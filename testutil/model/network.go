@@ -217,7 +217,7 @@ func (s *state) restart(rec record) {
 		g.ended = rec.token
 	case claim.StateDone:
 		for i := range s.delivered {
-			if s.attempts[i].fence == rec.fence {
+			if r := (request{token: i + 1, fence: s.attempts[i].fence}); r.current(&rec) {
 				g.firm = i + 1
 			}
 		}

@@ -25,13 +25,16 @@ type state struct {
 // record is what the store keeps of the key.
 type record struct {
 	state  claim.State
-	token  uint8
-	fence  uint8
+	token  uint8 // of a done record: the one whose stamp it has
+	fence  uint8 // zero in a record with a stamp
 	number uint8 // of the attempt; zero unless attempts are limited
 	ahead  bool  // the deadline: a live lease, or a delay that is not over
 	// recovered marks a completion that found no record.
 	recovered bool
 }
+
+// stamped reports whether r is a done record that has a stamp and no fence.
+func (r *record) stamped() bool { return r.state == claim.StateDone && r.token != 0 }
 
 // attempt is what was ever sent under one token. Nothing that was sent is ever
 // forgotten: the network may carry out each of it at any later moment, as often

@@ -133,6 +133,9 @@ func concreteRecord(rec record, now claim.Instant) claim.Record {
 		State: rec.state, Key: messageKey, Token: concreteToken(rec.token), Fence: uint64(rec.fence),
 		Attempt: int(rec.number), Deadline: now, Retention: lease, Expires: now.Add(lease), Recovered: rec.recovered,
 	}
+	if rec.stamped() {
+		r.Token, r.Fence = claim.Token{}, r.Token.Stamp()
+	}
 	if rec.ahead {
 		r.Deadline++
 	}
@@ -141,14 +144,27 @@ func concreteRecord(rec record, now claim.Instant) claim.Record {
 
 func (c *checker) abstractRecord(s *state, r claim.Record, now claim.Instant) record {
 	rec := record{
-		state: r.State, token: r.Token[0], fence: abstractFence(s, r.Fence),
-		number: c.abstractNumber(r.Attempt), recovered: r.Recovered,
+		state: r.State, number: c.abstractNumber(r.Attempt), recovered: r.Recovered,
+	}
+	if rec.token = stampedToken(&r); rec.token == 0 {
+		rec.token, rec.fence = r.Token[0], abstractFence(s, r.Fence)
 	}
 	// Of a finished record the deadline says nothing any more.
 	if r.State == claim.StatePending || r.State == claim.StateReleased {
 		rec.ahead = now < r.Deadline
 	}
 	return rec
+}
+
+// stampedToken returns the token whose stamp a done record has, or zero. No two
+// tokens of the model have one stamp, and none is a fence.
+func stampedToken(r *claim.Record) uint8 {
+	for token := uint8(1); r.State == claim.StateDone && token <= unusedToken; token++ {
+		if concreteToken(token).Stamp() == r.Fence {
+			return token
+		}
+	}
+	return 0
 }
 
 // abstractFence numbers a fence that came from the clock after the highest so

@@ -248,8 +248,14 @@ func (w *worker) handler(ctx context.Context, js jetstream.JetStream, client red
 	if err != nil {
 		return nil, nil, err
 	}
+	var fingerprint func(*bus.Message) claim.Fingerprint
+	if w.Fenced {
+		// A done record with a fingerprint keeps its fence, which is compared with
+		// that in the sink.
+		fingerprint = dedupe.PayloadFingerprint
+	}
 	d, err := dedupe.New(&watched{Store: s, w: w}, &dedupe.Options{
-		Consumer: w.Durable, Key: dedupe.ByHeader(HeaderOrder),
+		Consumer: w.Durable, Key: dedupe.ByHeader(HeaderOrder), Fingerprint: fingerprint,
 		Lease: w.Lease, Retention: w.Retention, CommitTimeout: 5 * w.Lease, CircuitCooldown: w.Lease / 10,
 		Backoff:    bus.Exponential(10*time.Millisecond, 200*time.Millisecond),
 		DeadLetter: sink, Redelivery: messages.Redelivery(), Logger: logger,

@@ -79,6 +79,8 @@ type held struct {
 	grants map[claim.Token]claim.Grant // the last one of each token
 	top    uint64                      // the highest fence of a grant
 	topAt  claim.Instant               // when it was granted
+
+	finisher claim.Grant // of the last completion that was recorded
 }
 
 // referenceStart is the reference's time where a store does not tell its own.

@@ -38,10 +38,27 @@ func (p *player) compareRecord(h *held) error {
 	if entry.Digest != h.key.Digest() {
 		return errors.New("the digest is another key's")
 	}
+	if h.mayHave(&want, entry.Fence) {
+		h.record.Fence, want.Fence = entry.Fence, entry.Fence
+	}
 	if err := sameRecord(&entry.Record, &want); err != nil {
 		return err
 	}
 	return p.sameTimes(&entry, &want)
+}
+
+// mayHave reports whether a store may show a fence with the record want, although
+// the reference has another: for a done record the fence or the stamp of its
+// owner, and for one that was revived from that the time, which on a real clock
+// is later than the reference's.
+func (h *held) mayHave(want *claim.Record, fence uint64) bool {
+	switch want.State {
+	case claim.StateDone:
+		return fence == h.finisher.Fence || fence == h.finisher.Token.Stamp()
+	case claim.StateReleased:
+		return want.Token.IsZero() && fence >= h.top
+	}
+	return false
 }
 
 // sameRecord compares all but the times.
