@@ -35,5 +35,6 @@
 //
 // The model is sound: it follows everything that a correct store can do on a
 // clock that runs within a thousandth of the recorder's, so that what it finds is
-// wrong is wrong. docs/histories.md has the reasoning, and what cannot be found.
+// wrong is wrong. Stores that commit read their clock before others see what they
+// did; [Client].EarlyClock allows for that. docs/histories.md has the reasoning, and what cannot be found.
 package histories

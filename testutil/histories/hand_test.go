@@ -235,3 +235,33 @@ func TestRulesAreNamed(t *testing.T) {
 		}
 	}
 }
+
+// A store that commits reads its clock before others see what it did: the
+// extension counts from its call, although another client did not see it yet.
+func TestEarlyClock(t *testing.T) {
+	for _, early := range []bool{false, true} {
+		h := byHandHistory(t, []said{
+			said{call: 0, end: 10, op: claimed(1, 100*ms, fence1, 1)},
+			said{call: 20, end: 90, op: extend(1, fence1, 100*ms)},
+			said{call: 70, end: 72, op: pending(2, 35*ms)},
+			said{call: 95, end: 96, op: pending(3, 26*ms)},
+		})
+		for i := range h.Operations {
+			h.Operations[i].EarlyClock = early
+		}
+		if r := histories.Verify(h); (len(r.Violations) == 0) != early {
+			t.Errorf("early clock %v: %v", early, r.Violations)
+		}
+	}
+	// It excuses no lease that ended before it began.
+	h := byHandHistory(t, []said{
+		said{call: 0, end: 10, op: claimed(1, 100*ms, fence1, 1)},
+		said{call: 50, end: 60, op: takeover(2, 100*ms, fence2, 2)},
+	})
+	for i := range h.Operations {
+		h.Operations[i].EarlyClock = true
+	}
+	if r := histories.Verify(h); len(r.Violations) != 1 {
+		t.Errorf("a takeover of a lease that runs: %v", r.Violations)
+	}
+}

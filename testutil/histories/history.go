@@ -26,6 +26,8 @@ type Operation struct {
 	// Copies is how many further copies of the operation the client may have sent
 	// without saying so. Each may take effect once, at any time after Call.
 	Copies int
+	// EarlyClock is the Client's.
+	EarlyClock bool
 }
 
 // Unknown reports whether the operation may or may not have happened.

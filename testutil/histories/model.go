@@ -45,7 +45,8 @@ type model struct {
 type unknown struct {
 	op     *claim.Op
 	call   time.Duration
-	before int // -1: none
+	early  bool // EarlyClock
+	before int  // -1: none
 }
 
 func newModel(ops []Operation, repeats bool, depth int) *model {
@@ -67,7 +68,7 @@ func newModel(ops []Operation, repeats bool, depth int) *model {
 func (m *model) add(o *Operation, n int) {
 	before := -1
 	for range n {
-		m.unknown = append(m.unknown, unknown{&o.Op, o.Call, before})
+		m.unknown = append(m.unknown, unknown{&o.Op, o.Call, o.EarlyClock, before})
 		before = len(m.unknown) - 1
 	}
 }
@@ -96,7 +97,7 @@ func (m *model) step(set []state, o *Operation) []state {
 	}
 	next := newCollection()
 	for _, s := range all.list() {
-		w := window{max(s.now, o.Call), o.Return}
+		w := newWindow(s.now, o.Call, o.Return, o.EarlyClock)
 		if w.empty() {
 			continue
 		}
@@ -140,7 +141,7 @@ func (m *model) landed(set []state, o *Operation) collection {
 // land returns what s may become by one unknown operation.
 func (m *model) land(s *state, o *Operation, limit int) (all []state) {
 	for i, u := range m.unknown {
-		w := window{max(s.now, u.call), o.Return}
+		w := newWindow(s.now, u.call, o.Return, u.early)
 		if w.empty() || !m.mayLand(s, i) {
 			continue
 		}

@@ -26,6 +26,12 @@ type Client struct {
 	// thing at a time: an operation during which one request was sent was not sent
 	// again.
 	Sends func() int
+
+	// EarlyClock says that the store reads its clock at some moment of a call
+	// before the call takes effect: that a lease is counted from then on, although
+	// others see it only later. It is so for stores that commit. Defaults to
+	// false: the clock is read at the moment of the effect.
+	EarlyClock bool
 }
 
 // Record runs all clients at the same time and returns what they did once all
@@ -125,7 +131,7 @@ func (l *log) do(ops []*claim.Op, carry func()) {
 	call := l.recorder.now()
 	for _, op := range ops {
 		l.operations = append(l.operations, Operation{Client: l.number, Op: keep(op), Call: call, Return: Never,
-			Copies: l.client.Resends})
+			Copies: l.client.Resends, EarlyClock: l.client.EarlyClock})
 	}
 	l.mu.Unlock()
 	carry()

@@ -12,22 +12,41 @@ type timer struct{ from, to, length time.Duration }
 // milliseconds.
 func slack(length time.Duration) time.Duration { return 2*time.Millisecond + length/1000 }
 
-// window is when an operation may have taken effect.
-type window struct{ from, to time.Duration }
+// window is when an operation may have taken effect. It read the store's clock at
+// that moment or, with earlyClock, between clock and then.
+type window struct {
+	from, to, clock time.Duration
+	earlyClock      bool
+}
+
+// newWindow returns the window of an operation, after one that took effect at
+// now at the earliest.
+func newWindow(now, call, end time.Duration, earlyClock bool) window {
+	w := window{max(now, call), end, call, earlyClock}
+	if !earlyClock {
+		w.clock = w.from
+	}
+	return w
+}
 
 func (w window) empty() bool { return w.from > w.to }
 
 // set returns the timer that an operation in w set length ahead.
 func (w window) set(length time.Duration) timer {
-	return timer{later(w.from, length), later(w.to, length), length}
+	return timer{later(w.clock, length), later(w.to, length), length}
 }
 
 // running returns what is left of w and of the timer if the timer had not run
 // out when the operation took effect.
 func (t timer) running(w window) (timer, window) {
 	s := slack(t.length)
-	w.to = min(w.to, later(t.to, s))
-	t.from = max(t.from, w.from-s)
+	switch end := later(t.to, s); {
+	case !w.earlyClock:
+		w.to = min(w.to, end)
+	case w.clock > end:
+		w.to = w.from - 1 // never
+	}
+	t.from = max(t.from, w.clock-s)
 	return t, w
 }
 
@@ -35,6 +54,7 @@ func (t timer) running(w window) (timer, window) {
 func (t timer) over(w window) (timer, window) {
 	s := slack(t.length)
 	w.from = max(w.from, t.from-s)
+	w.clock = max(w.clock, t.from-s)
 	t.to = min(t.to, later(w.to, s))
 	return t, w
 }
@@ -43,7 +63,7 @@ func (t timer) over(w window) (timer, window) {
 // it still runs, and false if that cannot be.
 func (t timer) told(w window, remaining time.Duration) (timer, bool) {
 	s := slack(t.length)
-	t.from = max(t.from, later(w.from, remaining)-s)
+	t.from = max(t.from, later(w.clock, remaining)-s)
 	t.to = min(t.to, later(later(w.to, remaining), s))
 	return t, t.from <= t.to
 }
