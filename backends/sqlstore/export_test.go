@@ -1,0 +1,4 @@
+package sqlstore
+
+// SetClock makes s judge by the time that an SQL expression has.
+func SetClock(s *Store, expression string) { s.setClock(expression) }
