@@ -195,8 +195,8 @@ func TestCeilingWritesAsManyBytesAsTheStore(t *testing.T) {
 	key := must(claim.NewKey("", "bench", claim.MessageID(b.ids.at(0))))
 	length := func() int64 {
 		keys := must(b.redis.client.Keys(b.ctx, "*").Result())
-		if len(keys) != 1 || len(keys[0]) != prefixBytes+16 {
-			t.Fatalf("keys %q, want one of %d bytes", keys, prefixBytes+16)
+		if len(keys) != 1 || len(keys[0]) != len(prefix)+16 {
+			t.Fatalf("keys %q, want one of %d bytes", keys, len(prefix)+16)
 		}
 		return must(b.redis.client.StrLen(b.ctx, keys[0]).Result())
 	}
@@ -205,8 +205,8 @@ func TestCeilingWritesAsManyBytesAsTheStore(t *testing.T) {
 		t.Errorf("a pending record has %d bytes, R writes %d", n, pendingBytes)
 	}
 	must(store.MarkDone(b.ctx, key, v.Grant, claim.Completion{Retention: retention}))
-	if n := length(); n != doneBytes {
-		t.Errorf("a done record has %d bytes, R writes %d", n, doneBytes)
+	if n := length(); int(n) != len(doneValue) {
+		t.Errorf("a done record has %d bytes, R writes %d", n, len(doneValue))
 	}
 }
 

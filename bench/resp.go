@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"strings"
 )
 
 // raw is a client that does nothing but write commands and read their replies: as
@@ -73,12 +74,12 @@ func (r *raw) flush() error {
 	return nil
 }
 
-// The sizes of what the store writes: the key, a pending record of a message with
-// an id like ours, and a done one.
+// The sizes of what the store writes: a pending record of a message with an id
+// like ours, and a done one, which the server keeps as an integer.
 const (
-	prefixBytes  = len("once:")
+	prefix       = "once:"
 	pendingBytes = 141
-	doneBytes    = 16
+	doneValue    = "1763"
 	leaseMS      = 30_000
 	retentionMS  = 86_400_000
 
@@ -97,19 +98,19 @@ func (b *bench) ceiling() (*way, error) {
 		}
 		b.closers = append(b.closers, func() { _ = conns[i].conn.Close() })
 	}
-	pending, done := string(bytes.Repeat([]byte{'p'}, pendingBytes)), "1763764000000000"
+	pending := strings.Repeat("p", pendingBytes)
 	return &way{name: "R", callers: ceilingConns, per: batchSize, server: b.redis, timed: true,
 		open: func(caller int) (func(uint64) error, error) {
 			c := conns[caller]
 			return func(n uint64) error {
 				for i := range uint64(batchSize) {
-					c.set("once:", b.ids.at(n + i)[:16], pending, leaseMS)
+					c.set(prefix, b.ids.at(n + i)[:16], pending, leaseMS)
 				}
 				if err := c.flush(); err != nil {
 					return err
 				}
 				for i := range uint64(batchSize) {
-					c.set("once:", b.ids.at(n + i)[:16], done, retentionMS)
+					c.set(prefix, b.ids.at(n + i)[:16], doneValue, retentionMS)
 				}
 				return c.flush()
 			}, nil
@@ -131,7 +132,7 @@ func remember(s *server, n int, seed uint64) error {
 		for i := range part {
 			binary.LittleEndian.PutUint64(digest[:], random.Uint64())
 			binary.LittleEndian.PutUint64(digest[8:], random.Uint64())
-			r.set("once:", string(digest[:]), "1763764000000000", retentionMS)
+			r.set(prefix, string(digest[:]), doneValue, retentionMS)
 			if i%1000 == 999 || i == part-1 {
 				if err := r.flush(); err != nil {
 					return err
