@@ -107,9 +107,12 @@ func (a *actor) next(v *view) *claim.Op {
 			return a.operate(v, fence)
 		}
 	}
-	switch {
+	switch owner := v.owner(); {
 	case v.grant.Fence != 0:
 		return a.goOn(v)
+	case owner.Fence != 0 && a.chance(8):
+		// As another thread of the owner: a heartbeat while the handler ends.
+		return a.settle(v, owner)
 	case !v.request.Token.IsZero() && a.chance(8):
 		return a.repeat(v)
 	case !v.request.Token.IsZero() && a.chance(8):
@@ -121,8 +124,21 @@ func (a *actor) next(v *view) *claim.Op {
 
 // goOn returns what the owner of a claim does next.
 func (a *actor) goOn(v *view) *claim.Op {
-	op := &claim.Op{Key: v.key, Grant: v.grant}
 	switch n := a.rng.IntN(100); {
+	case n < 76:
+		return a.settle(v, v.grant)
+	case n < 95 && !v.request.Token.IsZero():
+		return a.repeat(v)
+	default: // a crash: the claim is left behind
+		v.grant = claim.Grant{}
+		return a.claim(v)
+	}
+}
+
+// settle returns what keeps or ends the claim that grant is of.
+func (a *actor) settle(v *view, grant claim.Grant) *claim.Op {
+	op := &claim.Op{Key: v.key, Grant: grant}
+	switch n := a.rng.IntN(76); {
 	case n < 30:
 		op.Kind, op.TTL = claim.OpExtend, a.lease()
 	case n < 60:
@@ -137,13 +153,8 @@ func (a *actor) goOn(v *view) *claim.Op {
 		if a.chance(70) {
 			op.Completion.Result = fmt.Appendf(nil, "result %d of client %d", a.serial, a.number)
 		}
-	case n < 76:
+	default:
 		op.Kind, op.Reason = claim.OpMarkDead, fmt.Sprintf("broken at client %d", a.number)
-	case n < 95 && !v.request.Token.IsZero():
-		return a.repeat(v)
-	default: // a crash: the claim is left behind
-		v.grant = claim.Grant{}
-		return a.claim(v)
 	}
 	return op
 }

@@ -116,6 +116,30 @@ func torn() applyFunc {
 	}
 }
 
+// tornAt is torn for operations of one kind alone.
+func tornAt(kind claim.OpKind) applyFunc {
+	s := newRecords()
+	return func(_ context.Context, op *claim.Op) {
+		rec, between := s.load(op.Key), op.Kind == kind
+		if between {
+			runtime.Gosched()
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !between {
+			rec = s.recs[op.Key]
+		}
+		next, write := claim.Step(rec, op, s.now())
+		if write {
+			next.Result = bytes.Clone(next.Result)
+			s.recs[op.Key] = next
+		}
+		if op.Err != nil {
+			op.Fail(op.Err)
+		}
+	}
+}
+
 // setNX is what everybody writes first: SET NX, one value while the handler runs
 // and another behind it, and no comparison of tokens.
 func setNX() applyFunc {

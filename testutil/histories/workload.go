@@ -66,8 +66,9 @@ type Traffic struct {
 type topic struct {
 	key claim.Key
 
-	mu   sync.Mutex
-	sent []claim.Op // guarded by mu
+	mu      sync.Mutex // guards the following
+	sent    []claim.Op
+	granted claim.Grant // the last one that a client heard of
 }
 
 // Start returns traffic with keys of its own.
@@ -122,6 +123,16 @@ func (p *topic) add(op claim.Op) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sent = append(p.sent, op)
+	if op.Verdict.Outcome == claim.Claimed {
+		p.granted = op.Verdict.Grant
+	}
+}
+
+// owner returns the last grant, zero when there was none.
+func (p *topic) owner() claim.Grant {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.granted
 }
 
 // any returns an operation that somebody sent, with the answer it has by now.
