@@ -16,8 +16,8 @@ type layout struct {
 	Once  bool    `json:"once"`
 }
 
-// manyIDs fill the tables of a server to 95 %, where an id is cheapest; a quarter
-// of them does so too.
+// manyIDs fill the tables of a server to 95 %, where an id is cheapest; a
+// fourth and a sixteenth of them do so too.
 const manyIDs = 1_000_000
 
 // bytes measures what ids take in a server that has nothing else.
