@@ -103,6 +103,9 @@ func (s *Server) boot() error {
 	return nil
 }
 
+// At returns the server at a URL, which is another's to end: one behind a proxy.
+func At(t testing.TB, url string) *Server { return &Server{t: t, url: url} }
+
 // URL returns where clients connect to. It stays the same over Restart.
 func (s *Server) URL() string { return s.url }
 
