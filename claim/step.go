@@ -17,6 +17,13 @@ func Step(rec Record, op *Op, now Instant) (next Record, write bool) {
 	if rec.State != StateAbsent && now >= rec.Expires {
 		rec = Record{}
 	}
+	write = step(&rec, op, now)
+	return rec, write
+}
+
+// step is Step in place: records are large enough for copies of them to be seen
+// in a profile. Where it reports false it has left rec alone.
+func step(rec *Record, op *Op, now Instant) (write bool) {
 	switch op.Kind {
 	case OpTryClaim:
 		return stepTryClaim(rec, op, now)
@@ -34,50 +41,50 @@ func Step(rec Record, op *Op, now Instant) (next Record, write bool) {
 		return stepRevive(rec, op, now)
 	}
 	op.Err = op.Validate()
-	return rec, false
+	return false
 }
 
-func stepTryClaim(rec Record, op *Op, now Instant) (Record, bool) {
+func stepTryClaim(rec *Record, op *Op, now Instant) (write bool) {
 	req, v := &op.Request, &op.Verdict
 	if rec.Fingerprint.Differs(req.Fingerprint) {
 		v.Outcome = Mismatch
-		return rec, false
+		return false
 	}
 	mine := rec.Token == req.Token
 	switch rec.State {
 	case StateDone:
 		*v = Verdict{Outcome: Done, Result: rec.Result, Omitted: rec.Omitted,
 			Remaining: rec.Expires.Sub(now)}
-		return rec, false
+		return false
 	case StateDead:
 		*v = Verdict{Outcome: Dead, Attempt: rec.Attempt, Reason: rec.Reason}
-		return rec, false
+		return false
 	case StatePending:
 		if now < rec.Deadline {
 			if !mine {
 				*v = Verdict{Outcome: Pending, Remaining: rec.Deadline.Sub(now)}
-				return rec, false
+				return false
 			}
 			// The first reply was lost; the takeover flag went with it.
 			*v = Verdict{Outcome: Claimed, Grant: rec.grant(), Remaining: rec.Deadline.Sub(now)}
-			return rec, false
+			return false
 		}
 		if mine {
 			v.Outcome = Stale
-			return rec, false
+			return false
 		}
 		if req.Takeover == Park {
 			*v = Verdict{Outcome: Parked, Attempt: rec.Attempt}
-			return rec, false
+			return false
 		}
 	case StateReleased:
 		if mine {
 			v.Outcome = Stale
-			return rec, false
+			return false
 		}
 		if now < rec.Deadline {
 			*v = Verdict{Outcome: Pending, Remaining: rec.Deadline.Sub(now)}
-			return rec, false
+			return false
 		}
 	}
 	if req.MaxAttempts > 0 && rec.Attempt >= req.MaxAttempts {
@@ -87,12 +94,13 @@ func stepTryClaim(rec Record, op *Op, now Instant) (Record, bool) {
 		rec.Retention = req.Retention
 		rec.Expires = now.Add(req.Retention)
 		*v = Verdict{Outcome: Dead, Attempt: rec.Attempt, Reason: rec.Reason}
-		return rec, true
+		return true
 	}
-	return grantClaim(rec, op, now), true
+	grantClaim(rec, op, now)
+	return true
 }
 
-func grantClaim(rec Record, op *Op, now Instant) Record {
+func grantClaim(rec *Record, op *Op, now Instant) {
 	req := &op.Request
 	next := Record{
 		State:       StatePending,
@@ -110,20 +118,20 @@ func grantClaim(rec Record, op *Op, now Instant) Record {
 	next.Expires = next.Deadline.Add(next.Retention)
 	op.Verdict = Verdict{Outcome: Claimed, Grant: next.grant(), Remaining: req.TTL,
 		Takeover: rec.State == StatePending}
-	return next
+	*rec = next
 }
 
-func stepExtend(rec Record, op *Op, now Instant) (Record, bool) {
+func stepExtend(rec *Record, op *Op, now Instant) (write bool) {
 	if rec.State != StatePending || !rec.heldBy(op.Grant) {
 		op.Err = ErrLost
-		return rec, false
+		return false
 	}
 	rec.Deadline = now.Add(op.TTL)
 	rec.Expires = rec.Deadline.Add(rec.Retention)
-	return rec, true
+	return true
 }
 
-func stepMarkDone(rec Record, op *Op, now Instant) (Record, bool) {
+func stepMarkDone(rec *Record, op *Op, now Instant) (write bool) {
 	c := &op.Completion
 	next := Record{State: StateDone, Fence: op.Grant.Fence, Expires: now.Add(c.Retention), Omitted: c.Omitted}
 	if len(c.Result) > MaxResultBytes {
@@ -141,32 +149,33 @@ func stepMarkDone(rec Record, op *Op, now Instant) (Record, bool) {
 		}
 	case rec.State == StateDone && rec.finishedBy(op.Grant):
 		op.Recovered = rec.Recovered
-		return rec, false
+		return false
 	case rec.State == StateAbsent:
 		next.Fingerprint = c.Fingerprint
 		next.Recovered, op.Recovered = true, true
 	default:
 		op.Err = ErrLost
-		return rec, false
+		return false
 	}
-	return next, true
+	*rec = next
+	return true
 }
 
-func stepMarkDead(rec Record, op *Op, now Instant) (Record, bool) {
+func stepMarkDead(rec *Record, op *Op, now Instant) (write bool) {
 	switch {
 	case rec.State == StatePending && rec.heldBy(op.Grant):
 		rec.State = StateDead
 		rec.Reason = CutReason(op.Reason)
 		rec.Expires = now.Add(rec.Retention)
-		return rec, true
+		return true
 	case rec.State == StateDead && rec.heldBy(op.Grant):
-		return rec, false
+		return false
 	}
 	op.Err = ErrLost
-	return rec, false
+	return false
 }
 
-func stepRelease(rec Record, op *Op, now Instant) (Record, bool) {
+func stepRelease(rec *Record, op *Op, now Instant) (write bool) {
 	g := op.Grant
 	mine := rec.heldBy(g) || g.Fence == 0 && rec.Token == g.Token
 	switch {
@@ -178,30 +187,32 @@ func stepRelease(rec Record, op *Op, now Instant) (Record, bool) {
 		}
 		rec.Deadline = now.Add(op.TTL)
 		rec.Expires = rec.Deadline.Add(rec.Retention)
-		return rec, true
+		return true
 	case rec.State == StateReleased && mine:
-		return rec, false
+		return false
 	case rec.State == StateAbsent:
 		deadline := now.Add(op.TTL)
-		return Record{State: StateReleased, Key: op.Key, Token: g.Token, Fence: g.Fence, Attempt: g.Attempt,
-			Deadline: deadline, Retention: TombstoneTTL, Expires: deadline.Add(TombstoneTTL)}, true
+		*rec = Record{State: StateReleased, Key: op.Key, Token: g.Token, Fence: g.Fence, Attempt: g.Attempt,
+			Deadline: deadline, Retention: TombstoneTTL, Expires: deadline.Add(TombstoneTTL)}
+		return true
 	}
 	op.Err = ErrLost
-	return rec, false
+	return false
 }
 
-func stepForget(rec Record, op *Op) (Record, bool) {
+func stepForget(rec *Record, op *Op) (write bool) {
 	switch {
 	case rec.State == StateAbsent:
-		return rec, false
+		return false
 	case rec.State != op.Seen || rec.Fence != op.Grant.Fence:
 		op.Err = ErrLost
-		return rec, false
+		return false
 	}
-	return Record{}, true
+	*rec = Record{}
+	return true
 }
 
-func stepRevive(rec Record, op *Op, now Instant) (Record, bool) {
+func stepRevive(rec *Record, op *Op, now Instant) (write bool) {
 	running := rec.State == StatePending && now < rec.Deadline
 	same := rec.State != StateAbsent && rec.Fence == op.Grant.Fence
 	// Only what was done is released without a token.
@@ -209,18 +220,19 @@ func stepRevive(rec Record, op *Op, now Instant) (Record, bool) {
 	switch {
 	case same && rec.State == op.Seen && !running:
 	case (same || wasDone) && rec.State == StateReleased && rec.Attempt == 0:
-		return rec, false // revived before: the first reply was lost
+		return false // revived before: the first reply was lost
 	default:
 		op.Err = ErrLost
-		return rec, false
+		return false
 	}
 	fence := rec.Fence
 	if rec.State == StateDone {
 		fence = max(fence, now.fence())
 	}
 	// The token stays, so that a late copy of the old claim is Stale.
-	return Record{State: StateReleased, Key: op.Key, Token: rec.Token, Fence: fence,
-		Fingerprint: rec.Fingerprint, Deadline: now, Retention: rec.Expires.Sub(now), Expires: rec.Expires}, true
+	*rec = Record{State: StateReleased, Key: op.Key, Token: rec.Token, Fence: fence,
+		Fingerprint: rec.Fingerprint, Deadline: now, Retention: rec.Expires.Sub(now), Expires: rec.Expires}
+	return true
 }
 
 // AttemptsExhausted returns the reason of a record that died because the key

@@ -134,9 +134,9 @@ func (sh *shard) dropOne(now claim.Instant) bool {
 }
 
 func (sh *shard) drop(at uint32) {
-	rec := sh.table.load(at)
-	sh.lastFence = max(sh.lastFence, rec.Fence)
-	sh.room.give(cost(&rec))
+	fence, bytes := sh.table.weigh(at)
+	sh.lastFence = max(sh.lastFence, fence)
+	sh.room.give(bytes)
 	sh.table.remove(at)
 	sh.noteEnd()
 }

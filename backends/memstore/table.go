@@ -87,6 +87,16 @@ func (t *table) load(at uint32) claim.Record {
 	return rec
 }
 
+// weigh returns the fence of the record in a slot, and what it costs.
+func (t *table) weigh(at uint32) (fence uint64, bytes int64) {
+	s := t.slots.at(at)
+	if s.rest == 0 {
+		return s.fence, slotCost
+	}
+	rec := t.load(at)
+	return s.fence, cost(&rec)
+}
+
 func (t *table) insert(d claim.Digest, rec claim.Record) {
 	at := t.slots.take()
 	t.slots.at(at).digest = d
