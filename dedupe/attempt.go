@@ -2,6 +2,7 @@ package dedupe
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/oncebus/once/bus"
@@ -10,7 +11,8 @@ import (
 
 // attempt is one delivery, or one call of Do, on its way through the steps. It
 // belongs to one goroutine; the fields of the flight and of the lease are
-// guarded by those.
+// guarded by those. It is used again for other messages: what a handler may keep
+// stands in its run.
 type attempt struct {
 	begun time.Duration // by Deduper.now, as all moments here
 	key   claim.Key
@@ -26,15 +28,31 @@ type attempt struct {
 	op  claim.Op
 	ops [1]*claim.Op
 
-	sent    time.Duration // start of the first send of the claim
-	grant   claim.Grant
-	lease   lease
-	result  []byte
-	omitted bool
-	plan    plan
+	ctx    *runContext   // of the handler; nil in a batch, and until there is a use for it
+	run    *run          // in ctx, or in the context of the batch
+	sent   time.Duration // start of the first send of the claim
+	grant  claim.Grant
+	lease  lease
+	plan   plan
+	ending time.Duration // start of the first send of the ending
+	member *member       // in a batch
+	// awaited is set when a ended while its lease was on its way to be extended:
+	// the keeper still looks at it.
+	awaited bool
 
-	left   bool          // guarded by the flight's shard
-	landed chan struct{} // likewise; made by the first who waits
+	landed chan struct{} // guarded by the flight's shard; made by the first who waits
+}
+
+var attempts = sync.Pool{New: func() any { return new(attempt) }}
+
+func newAttempt() *attempt { return attempts.Get().(*attempt) }
+
+// free gives a back. Nothing of it may be used any more.
+func (a *attempt) free() {
+	if !a.awaited {
+		*a = attempt{}
+		attempts.Put(a)
+	}
 }
 
 // plan is how an attempt whose handler has returned is to end.
@@ -65,9 +83,26 @@ func (a *attempt) call(ctx context.Context) error {
 	}
 	result, err := a.fn(ctx)
 	if result != nil {
-		a.result = result
+		a.run.result = result
 	}
 	return err
+}
+
+// context returns the context for a's handler, under ctx. It is made once.
+func (a *attempt) context(ctx context.Context) *runContext {
+	if a.ctx == nil {
+		a.ctx = &runContext{lazyContext: lazyContext{parent: ctx}}
+		a.run = &a.ctx.run
+	}
+	return a.ctx
+}
+
+// introduce tells the run whose it is.
+func (a *attempt) introduce() {
+	a.run.identity, a.run.fence, a.run.attempt = a.key.Digest(), a.grant.Fence, a.grant.Attempt
+	if a.key.IsZero() {
+		a.run.unnamed = a.msg
+	}
 }
 
 func (a *attempt) single() []*claim.Op {
@@ -92,7 +127,7 @@ func (a *attempt) request(o *Options) claim.Request {
 
 // completion returns what is recorded when the attempt has succeeded.
 func (a *attempt) completion(o *Options) claim.Completion {
-	c := claim.Completion{Retention: o.Retention, Result: a.result, Omitted: a.omitted, Fingerprint: a.fp}
+	c := claim.Completion{Retention: o.Retention, Result: a.run.result, Omitted: a.run.omitted, Fingerprint: a.fp}
 	if len(c.Result) > max(o.MaxResult, 0) {
 		c.Result, c.Omitted = nil, true
 	}

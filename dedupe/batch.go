@@ -3,6 +3,8 @@ package dedupe
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/oncebus/once/bus"
@@ -19,54 +21,92 @@ import (
 // the batch: it is cancelled when the lease of any message in it is lost; see
 // ForMessage for the fence, attempt and child keys of one message.
 //
+// Batches may be handled side by side, and then one is claimed while another is
+// committed: let the adapter run two or more at a time (Workers of natsbus and
+// membus) where the store is far.
+//
 // WrapBatch panics if h is nil.
 func (d *Deduper) WrapBatch(h bus.BatchHandler) bus.BatchHandler {
 	if h == nil {
 		panic("dedupe: WrapBatch of a nil handler")
 	}
 	return func(ctx context.Context, msgs []*bus.Message) []error {
-		b := &batch{d: d, handler: h, members: make([]member, len(msgs)), errs: make([]error, len(msgs))}
 		if err := d.enter(len(msgs)); err != nil {
 			return repeat(err, len(msgs))
 		}
 		defer d.exit(len(msgs))
-		b.process(ctx, msgs)
-		return b.errs
+		b := d.newBatch(ctx, h, msgs)
+		b.process(ctx)
+		errs := b.errs
+		b.free()
+		return errs
 	}
 }
 
-// batch is one call of a wrapped batch handler on its way through the steps.
+// batch is one call of a wrapped batch handler on its way through the steps. Like
+// an attempt it is used again.
 type batch struct {
 	d       *Deduper
 	handler bus.BatchHandler
 	members []member
-	errs    []error // one for each member
+	errs    []error // one for each member; the caller's
 	running []*member
+	asking  []*member
+	ops     []*claim.Op
+	ctx     *batchContext
 }
 
 // member is one message of a batch.
 type member struct {
 	attempt
+	batch   *batch
 	err     *error  // its place in batch.errs
 	leads   bool    // of its key in this process, to leave at the end
 	claimed bool    // has a claim to be ended
 	leader  *member // the earlier member of the batch with the same key
 }
 
-func (b *batch) process(ctx context.Context, msgs []*bus.Message) {
-	b.d.count.deliveries.Add(int64(len(msgs)))
-	defer b.leave()
-	now := b.d.now()
-	byKey := make(map[claim.Digest]*member, len(msgs))
-	var asking []*member
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+func (d *Deduper) newBatch(ctx context.Context, h bus.BatchHandler, msgs []*bus.Message) *batch {
+	b := batches.Get().(*batch)
+	n := len(msgs)
+	b.d, b.handler, b.errs = d, h, make([]error, n)
+	b.ctx = &batchContext{lazyContext: lazyContext{parent: ctx}}
+	b.members = slices.Grow(b.members, n)[:n]
+	now := d.now()
 	for i, msg := range msgs {
 		m := &b.members[i]
-		m.msg, m.begun, m.err = msg, now, &b.errs[i]
-		if b.identify(ctx, m, byKey) {
-			asking = append(asking, m)
+		m.batch, m.msg, m.begun, m.err = b, msg, now, &b.errs[i]
+		m.member = m
+	}
+	return b
+}
+
+// free gives b back. Nothing of it may be used any more but the errors.
+func (b *batch) free() {
+	for i := range b.members {
+		if b.members[i].awaited {
+			return
 		}
 	}
-	b.claim(ctx, asking)
+	clear(b.members)
+	clear(b.running)
+	clear(b.asking)
+	clear(b.ops)
+	*b = batch{members: b.members[:0], running: b.running[:0], asking: b.asking[:0], ops: b.ops[:0]}
+	batches.Put(b)
+}
+
+func (b *batch) process(ctx context.Context) {
+	b.d.count.deliveries.Add(int64(len(b.members)))
+	defer b.leave()
+	for i := range b.members {
+		if m := &b.members[i]; b.identify(ctx, m) {
+			b.asking = append(b.asking, m)
+		}
+	}
+	b.claim(ctx)
 	b.run(ctx)
 	for i := range b.members {
 		m := &b.members[i]
@@ -79,7 +119,7 @@ func (b *batch) process(ctx context.Context, msgs []*bus.Message) {
 
 // identify takes m up to the point where the store has to be asked, and reports
 // whether it has to be.
-func (b *batch) identify(ctx context.Context, m *member, byKey map[claim.Digest]*member) (ask bool) {
+func (b *batch) identify(ctx context.Context, m *member) (ask bool) {
 	d, a := b.d, &m.attempt
 	err := d.identify(a)
 	switch {
@@ -93,45 +133,38 @@ func (b *batch) identify(ctx context.Context, m *member, byKey map[claim.Digest]
 	case d.opts.ObserveOnly:
 		return true
 	}
-	digest := a.key.Digest()
-	if m.leader = byKey[digest]; m.leader != nil {
-		return false
-	}
-	if _, ok, err := d.recall(ctx, a); ok {
+	if _, ok, err := d.recall(ctx, a, a.begun); ok {
 		*m.err = err
 		return false
 	}
-	if other := d.flights.join(a); other != nil {
-		*m.err = d.pending(ctx, a, FromFlight, d.patienceFor(other))
-		return false
+	m.leads, m.leader, _ = d.flights.join(a, false)
+	if !m.leads && m.leader == nil {
+		*m.err = d.pending(ctx, a, FromFlight, d.patienceFor(a))
 	}
-	m.leads = true
-	byKey[digest] = m
-	return true
+	return m.leads
 }
 
 // claim asks the store for all keys in one trip and decides about each.
-func (b *batch) claim(ctx context.Context, asking []*member) {
-	if len(asking) == 0 {
+func (b *batch) claim(ctx context.Context) {
+	if len(b.asking) == 0 {
 		return
 	}
 	d := b.d
 	if _, ok := d.circuit.allow(); !ok {
-		for _, m := range asking {
+		for _, m := range b.asking {
 			b.unanswered(ctx, m, errCircuitOpen)
 		}
 		return
 	}
-	cctx, cancel := context.WithTimeout(ctx, d.opts.ClaimTimeout)
-	defer cancel()
 	sent := d.now()
-	ops := make([]*claim.Op, len(asking))
-	for i, m := range asking {
-		ops[i] = m.newClaim(&d.opts, sent)[0]
+	cctx, end := d.claims.begin(&b.ctx.claim, ctx, sent)
+	defer end()
+	for _, m := range b.asking {
+		b.ops = append(b.ops, m.newClaim(&d.opts, sent)[0])
 	}
-	d.transmit(cctx, ops)
+	d.transmit(cctx, b.ops)
 	var down error
-	for _, m := range asking {
+	for _, m := range b.asking {
 		if noAnswer(m.op.Err) {
 			down = m.op.Err
 		}
@@ -177,24 +210,25 @@ func (b *batch) run(ctx context.Context) {
 	if len(b.running) == 0 {
 		return
 	}
-	runCtx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	b.keep(ctx, cancel)
+	defer b.ctx.end()
+	begun := b.d.now()
+	b.keep(ctx, begun)
 	defer b.unkeep()
 	if len(b.running) == 0 {
 		return
 	}
 	msgs := make([]*bus.Message, len(b.running))
-	bctx := &batchContext{runCtx, make(map[*bus.Message]*attempt, len(b.running))}
+	b.ctx.messages = make([]messageContext, len(b.running))
 	for i, m := range b.running {
+		c := &b.ctx.messages[i]
+		c.Context, c.msg, m.run = b.ctx, m.msg, &c.run
+		m.introduce()
 		msgs[i] = m.msg
-		bctx.attempts[m.msg] = &m.attempt
 	}
-	begun := time.Now()
 	b.d.count.runs.Add(int64(len(msgs)))
 	var errs []error
 	bus.Guard(func() error {
-		errs = b.handler(bctx, msgs)
+		errs = b.handler(b.ctx, msgs)
 		if len(errs) != len(msgs) {
 			return fmt.Errorf("%w: %d for %d messages", bus.ErrBatchResult, len(errs), len(msgs))
 		}
@@ -204,7 +238,7 @@ func (b *batch) run(ctx context.Context) {
 			errs = repeat(err, len(msgs))
 		}
 		for i, m := range b.running {
-			b.d.ran(ctx, &m.attempt, errs[i], time.Since(begun))
+			b.d.ran(ctx, &m.attempt, errs[i], begun)
 		}
 		b.finish(ctx, errs)
 	})
@@ -220,12 +254,12 @@ func repeat(err error, n int) []error {
 
 // keep hands the leases to the keeper. A message whose lease is over already is
 // given back and does not run.
-func (b *batch) keep(ctx context.Context, cancel context.CancelCauseFunc) {
-	kept, now := b.running[:0], b.d.now()
+func (b *batch) keep(ctx context.Context, now time.Duration) {
+	kept := b.running[:0]
 	for _, m := range b.running {
 		if !m.claimed {
 			b.d.keeper.addUnclaimed(&m.attempt, now)
-		} else if !b.d.keep(&m.attempt, cancel, now) {
+		} else if !b.d.keep(&m.attempt, &b.ctx.lazyContext, now) {
 			m.claimed = false
 			*m.err = b.d.tooLate(ctx, &m.attempt)
 			continue
@@ -245,8 +279,9 @@ func (b *batch) unkeep() {
 // finish ends each message that ran by its error, all in one trip.
 func (b *batch) finish(ctx context.Context, errs []error) {
 	d := b.d
-	var ops []*claim.Op
-	patience := time.Duration(0)
+	b.ops = b.ops[:0]
+	kind := claim.OpRelease // which has the least patience
+	now := d.now()
 	leaseErrs := make([]error, len(b.running))
 	for i, m := range b.running {
 		if !m.claimed {
@@ -254,15 +289,17 @@ func (b *batch) finish(ctx context.Context, errs []error) {
 			continue
 		}
 		leaseErrs[i] = d.conclude(ctx, &m.attempt, errs[i])
-		if d.planned(&m.attempt) {
-			ops = append(ops, &m.op)
-			patience = max(patience, d.patience(m.plan.kind))
+		if m.ending = now; d.planned(&m.attempt) {
+			b.ops = append(b.ops, &m.op)
+			if m.plan.kind != claim.OpRelease {
+				kind = m.plan.kind
+			}
 		}
 	}
-	if len(ops) > 0 {
-		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-		defer cancel()
-		d.transmit(sctx, ops)
+	if len(b.ops) > 0 {
+		sctx, end := d.endingContext(ctx, &b.ctx.commit, kind, d.now())
+		defer end()
+		d.transmit(sctx, b.ops)
 	}
 	for i, m := range b.running {
 		if m.claimed {
@@ -279,7 +316,11 @@ func (b *batch) follow(ctx context.Context, m *member) error {
 	}
 	settlement := bus.SettlementOf(*leader.err)
 	if settlement.Action == bus.ActionAck {
-		_, err := b.d.duplicate(ctx, a, FromFlight, claim.Verdict{Result: leader.result, Omitted: leader.omitted})
+		v := leader.op.Verdict
+		if r := leader.run; r != nil {
+			v = claim.Verdict{Result: r.result, Omitted: r.omitted}
+		}
+		_, err := b.d.duplicate(ctx, a, FromFlight, claim.Verdict{Result: v.Result, Omitted: v.Omitted})
 		return err
 	}
 	return b.d.pending(ctx, a, FromFlight, settlement.Delay)

@@ -67,14 +67,14 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // errCircuitOpen is why no claim was sent.
 var errCircuitOpen = errors.New("circuit open")
 
-// claim asks the store for a's key. The answer is in a.op.Verdict.
-func (d *Deduper) claim(ctx context.Context, a *attempt) error {
+// claim asks the store for a's key, at now. The answer is in a.op.Verdict.
+func (d *Deduper) claim(ctx context.Context, a *attempt, now time.Duration) error {
 	if _, ok := d.circuit.allow(); !ok {
 		return errCircuitOpen
 	}
-	cctx, cancel := context.WithTimeout(ctx, d.opts.ClaimTimeout)
-	defer cancel()
-	d.transmit(cctx, a.newClaim(&d.opts, d.now()))
+	cctx, end := d.claims.begin(&a.context(ctx).claim, ctx, now)
+	defer end()
+	d.transmit(cctx, a.newClaim(&d.opts, now))
 	if a.op.Verdict.Outcome == claim.Stale {
 		// The answer came so late that the lease it granted was over.
 		d.transmit(cctx, a.newClaim(&d.opts, d.now()))
@@ -174,11 +174,13 @@ func (d *Deduper) releaseUnknown(a *attempt) {
 // why. The bus's timer is kept all the same: a second delivery would run too.
 func (d *Deduper) runUnclaimed(ctx context.Context, a *attempt, why error) (Result, error) {
 	d.decided(ctx, a, Decision{Source: FromPolicy, Err: why})
-	d.keeper.addUnclaimed(a, d.now())
+	now := d.now()
+	c := a.context(ctx)
+	defer c.end()
+	d.keeper.addUnclaimed(a, now)
 	defer d.keeper.remove(a)
-	err := d.run(&runContext{ctx, a}, a)
-	if err != nil {
+	if err := d.run(c, a, now); err != nil {
 		return Result{}, err
 	}
-	return Result{Bytes: a.result}, nil
+	return Result{Bytes: a.run.result}, nil
 }

@@ -20,6 +20,8 @@ type Deduper struct {
 	count counters
 
 	epoch    time.Time // where now counts from
+	claims   deadlines
+	commits  deadlines
 	memory   *memory
 	flights  *flights
 	circuit  *circuit
@@ -55,6 +57,8 @@ func New(store claim.Store, o *Options) (*Deduper, error) {
 		d.opts.Logger.Warn("dedupe: check of the settings", "consumer", d.opts.Consumer, "finding", f)
 	}
 	d.abort, d.stop = context.WithCancel(context.Background())
+	d.claims.timeout = d.opts.ClaimTimeout
+	d.commits.timeout, d.commits.detached = d.opts.CommitTimeout, true
 	d.memory = newMemory(d.opts.MemorySize, d.opts.MemoryTTL)
 	d.flights = newFlights()
 	d.circuit = &circuit{threshold: d.opts.CircuitThreshold, first: d.opts.CircuitCooldown,
@@ -94,6 +98,8 @@ func (d *Deduper) Close(ctx context.Context) error {
 	d.stopped = true
 	d.mu.Unlock()
 	d.stop()
+	d.claims.close()
+	d.commits.close()
 	d.helpers.Wait()
 	return err
 }

@@ -22,7 +22,9 @@ func (d *Deduper) Do(ctx context.Context, id Identity, fn func(ctx context.Conte
 	if err != nil {
 		return Result{}, bus.Reject(fmt.Errorf("%w: %w", ErrNoID, err))
 	}
-	return d.process(ctx, &attempt{key: key, fp: id.Fingerprint, fn: fn})
+	a := newAttempt()
+	a.key, a.fp, a.fn = key, id.Fingerprint, fn
+	return d.process(ctx, a)
 }
 
 // Wrap returns a bus.Handler that runs h at most once for each message id, as far
@@ -32,12 +34,15 @@ func (d *Deduper) Wrap(h bus.Handler) bus.Handler {
 		panic("dedupe: Wrap of a nil handler")
 	}
 	return func(ctx context.Context, m *bus.Message) error {
-		_, err := d.process(ctx, &attempt{msg: m, handler: h})
+		a := newAttempt()
+		a.msg, a.handler = m, h
+		_, err := d.process(ctx, a)
 		return err
 	}
 }
 
-// process takes an attempt through the steps.
+// process takes an attempt through the steps and frees it, unless the handler
+// takes the goroutine away.
 func (d *Deduper) process(ctx context.Context, a *attempt) (Result, error) {
 	if err := d.enter(1); err != nil {
 		return Result{}, err
@@ -47,6 +52,7 @@ func (d *Deduper) process(ctx context.Context, a *attempt) (Result, error) {
 	a.begun = d.now()
 	result, err := d.answer(ctx, a)
 	d.settled(ctx, a, err)
+	a.free()
 	return result, err
 }
 
@@ -62,20 +68,21 @@ func (d *Deduper) answer(ctx context.Context, a *attempt) (Result, error) {
 		return d.observe(ctx, a)
 	}
 	until := after(a.begun, d.opts.LocalWait)
-	for {
-		if result, ok, err := d.recall(ctx, a); ok {
+	now := a.begun
+	for ; ; now = d.now() {
+		if result, ok, err := d.recall(ctx, a, now); ok {
 			return result, err
 		}
-		leader := d.flights.join(a)
-		if leader == nil {
+		leads, _, landed := d.flights.join(a, now < until)
+		if leads {
 			break
 		}
-		if !d.flights.wait(ctx, leader, until-d.now()) {
-			return Result{}, d.pending(ctx, a, FromFlight, d.patienceFor(leader))
+		if now >= until || !wait(ctx, landed, until-now) {
+			return Result{}, d.pending(ctx, a, FromFlight, d.patienceFor(a))
 		}
 	}
 	defer d.flights.leave(a)
-	if err := d.claim(ctx, a); err != nil {
+	if err := d.claim(ctx, a, now); err != nil {
 		return d.unanswered(ctx, a, err)
 	}
 	return d.decide(ctx, a)
@@ -87,9 +94,9 @@ func (d *Deduper) unidentified(ctx context.Context, a *attempt, err error) error
 	return d.reject(ctx, a, 0, err)
 }
 
-// recall answers a from what this process remembers, if it can.
-func (d *Deduper) recall(ctx context.Context, a *attempt) (result Result, ok bool, err error) {
-	fp, found := d.memory.find(a.key.Digest(), d.now())
+// recall answers a from what this process remembers at now, if it can.
+func (d *Deduper) recall(ctx context.Context, a *attempt, now time.Duration) (result Result, ok bool, err error) {
+	fp, found := d.memory.find(a.key.Digest(), now)
 	// Where only one of the two has a fingerprint, the store may know another.
 	if found && fp.IsZero() == a.fp.IsZero() {
 		if fp.Differs(a.fp) {
@@ -132,11 +139,13 @@ func (d *Deduper) pending(ctx context.Context, a *attempt, from Source, remainin
 	return bus.RetryAfter(ErrPending, jitter(min(remaining, d.opts.Lease)))
 }
 
-// patienceFor returns how long to wait for a leader in this process. One that
-// outlived its lease is still running, so that asking at once again and again
-// would lead nowhere.
-func (d *Deduper) patienceFor(leader *attempt) time.Duration {
-	return max(d.keeper.remaining(leader), d.opts.Lease/3)
+// patienceFor returns how long to wait for the leader of a's key in this process.
+// One that outlived its lease is still running, so that asking at once again and
+// again would lead nowhere.
+func (d *Deduper) patienceFor(a *attempt) time.Duration {
+	patience := d.opts.Lease / 3
+	d.flights.look(a.key.Digest(), func(leader *attempt) { patience = max(patience, d.keeper.remaining(leader)) })
+	return patience
 }
 
 func (d *Deduper) mismatch(ctx context.Context, a *attempt, from Source) error {
@@ -159,7 +168,6 @@ func (d *Deduper) declined(ctx context.Context, a *attempt) (Result, error) {
 	v := a.op.Verdict
 	switch v.Outcome {
 	case claim.Done:
-		a.result, a.omitted = v.Result, v.Omitted
 		if v.Result == nil && !v.Omitted {
 			d.memory.add(a.key.Digest(), a.fp, v.Remaining, d.now())
 		}
@@ -194,11 +202,14 @@ func (d *Deduper) deadLetter(ctx context.Context, a *attempt, attempt int, reaso
 	if a.msg == nil || d.opts.DeadLetter == nil {
 		return nil
 	}
-	id := claim.Digest(a.identity()).String()
+	id := a.key.Digest()
+	if a.key.IsZero() {
+		id = nameOf(a.msg)
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.opts.CommitTimeout)
 	defer cancel()
 	err := d.opts.DeadLetter(ctx, bus.DeadLetter{
-		Message: a.msg, ID: "dead." + id, Consumer: d.opts.Consumer, Reason: claim.CutReason(reason.Error()), Attempt: attempt,
+		Message: a.msg, ID: "dead." + id.String(), Consumer: d.opts.Consumer, Reason: claim.CutReason(reason.Error()), Attempt: attempt,
 	})
 	if err != nil {
 		d.count.sinkFailed.Add(1)

@@ -14,9 +14,10 @@ import (
 // execute runs the handler of a granted claim while its lease is kept, and ends
 // the attempt by what the handler returned.
 func (d *Deduper) execute(ctx context.Context, a *attempt) (Result, error) {
-	runCtx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	if !d.keep(a, cancel, d.now()) {
+	now := d.now()
+	c := a.context(ctx)
+	defer c.end()
+	if !d.keep(a, &c.lazyContext, now) {
 		return Result{}, d.tooLate(ctx, a)
 	}
 	defer d.keeper.remove(a)
@@ -27,17 +28,18 @@ func (d *Deduper) execute(ctx context.Context, a *attempt) (Result, error) {
 			_, _ = d.finish(ctx, a, bus.ErrGoexit)
 		}
 	}()
-	err := d.run(&runContext{runCtx, a}, a)
+	err := d.run(c, a, now)
 	finished = true
 	return d.finish(ctx, a, err)
 }
 
-// keep hands a's lease to the keeper, which calls cancel when it is lost.
-func (d *Deduper) keep(a *attempt, cancel context.CancelCauseFunc, now time.Duration) bool {
+// keep hands a's lease to the keeper, which cancels the handler's context when it
+// is lost.
+func (d *Deduper) keep(a *attempt, handler *lazyContext, now time.Duration) bool {
 	if d.opts.ObserveOnly {
-		cancel = nil // nothing is to be disturbed
+		handler = nil // nothing is to be disturbed
 	}
-	return d.keeper.add(a, cancel, now)
+	return d.keeper.add(a, handler, now)
 }
 
 // tooLate gives back a claim whose lease was over before the handler could start:
@@ -50,11 +52,11 @@ func (d *Deduper) tooLate(ctx context.Context, a *attempt) error {
 	return err
 }
 
-// run calls the handler behind a barrier. A panic becomes an error; a Goexit is
-// counted and then goes on.
-func (d *Deduper) run(ctx context.Context, a *attempt) (err error) {
+// run calls the handler behind a barrier, at begun. A panic becomes an error; a
+// Goexit is counted and then goes on.
+func (d *Deduper) run(ctx context.Context, a *attempt, begun time.Duration) (err error) {
 	d.count.runs.Add(1)
-	begun := time.Now()
+	a.introduce()
 	returned := false
 	defer func() {
 		if !returned {
@@ -63,16 +65,18 @@ func (d *Deduper) run(ctx context.Context, a *attempt) (err error) {
 				err = &bus.PanicError{Value: v, Stack: debug.Stack()}
 			}
 		}
-		d.ran(ctx, a, err, time.Since(begun))
+		d.ran(ctx, a, err, begun)
 	}()
 	err = a.call(ctx)
 	returned = true
 	return err
 }
 
-// ran counts how a handler ended and tells the Observer.
-func (d *Deduper) ran(ctx context.Context, a *attempt, err error, elapsed time.Duration) {
+// ran counts how a handler that began at begun ended and tells the Observer.
+func (d *Deduper) ran(ctx context.Context, a *attempt, err error, begun time.Duration) {
 	switch {
+	case err == nil:
+		d.count.succeeded.Add(1)
 	case didNotReturn(err):
 		d.count.panicked.Add(1)
 		var stack []byte
@@ -81,19 +85,17 @@ func (d *Deduper) ran(ctx context.Context, a *attempt, err error, elapsed time.D
 		}
 		d.opts.Logger.Error("dedupe: handler did not return", "consumer", d.opts.Consumer,
 			"attempt", a.grant.Attempt, "error", err, "stack", string(stack))
-	case err != nil:
-		d.count.failed.Add(1)
 	default:
-		d.count.succeeded.Add(1)
+		d.count.failed.Add(1)
 	}
 	if f := d.opts.Observer.Ran; f != nil {
-		f(ctx, Run{Attempt: a.grant.Attempt, Elapsed: elapsed, Err: err})
+		f(ctx, Run{Attempt: a.grant.Attempt, Elapsed: d.now() - begun, Err: err})
 	}
 }
 
 func didNotReturn(err error) bool {
 	var p *bus.PanicError
-	return err != nil && (errors.Is(err, bus.ErrGoexit) || errors.As(err, &p))
+	return errors.Is(err, bus.ErrGoexit) || errors.As(err, &p)
 }
 
 // finish ends an attempt whose handler ended with err.
@@ -158,25 +160,27 @@ func (d *Deduper) send(ctx context.Context, a *attempt) {
 	if !d.planned(a) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.patience(a.plan.kind))
-	defer cancel()
+	a.ending = d.now()
+	ctx, end := d.endingContext(ctx, &a.context(ctx).commit, a.plan.kind, a.ending)
+	defer end()
 	d.transmit(ctx, a.single())
 }
 
-// patience is how long an ending may take. A release need not succeed: the lease
-// ends by itself.
-func (d *Deduper) patience(kind claim.OpKind) time.Duration {
-	if kind == claim.OpRelease {
-		return min(d.opts.ClaimTimeout, d.opts.CommitTimeout)
+// endingContext returns the context in which an ending of a kind is sent at now:
+// with a timeout of its own, and not cancelled with ctx.
+func (d *Deduper) endingContext(ctx context.Context, c *callContext, kind claim.OpKind, now time.Duration) (context.Context, context.CancelFunc) {
+	if kind != claim.OpRelease {
+		return d.commits.begin(c, ctx, now)
 	}
-	return d.opts.CommitTimeout
+	// A release need not succeed: the lease ends by itself.
+	return context.WithTimeout(context.WithoutCancel(ctx), min(d.opts.ClaimTimeout, d.opts.CommitTimeout))
 }
 
 // ended settles an attempt by the answer to its plan. leaseErr is why its lease
 // was given up, if it was.
 func (d *Deduper) ended(a *attempt, leaseErr error) (Result, error) {
 	if d.opts.ObserveOnly {
-		return Result{Bytes: a.result, Attempt: a.grant.Attempt, Fence: a.grant.Fence}, a.plan.err
+		return Result{Bytes: a.run.result, Attempt: a.grant.Attempt, Fence: a.grant.Fence}, a.plan.err
 	}
 	if errors.Is(a.op.Err, claim.ErrLost) || a.plan.kind == 0 {
 		return Result{}, d.endedLost(a)
@@ -212,7 +216,7 @@ func (d *Deduper) endedLost(a *attempt) error {
 
 // endedDone settles an attempt whose handler succeeded.
 func (d *Deduper) endedDone(a *attempt, leaseErr error) (Result, error) {
-	result := Result{Bytes: a.result, Attempt: a.grant.Attempt, Fence: a.grant.Fence}
+	result := Result{Bytes: a.run.result, Attempt: a.grant.Attempt, Fence: a.grant.Fence}
 	if a.op.Err != nil {
 		d.count.unknownCommits.Add(1)
 		d.finished.add(a)
@@ -225,7 +229,7 @@ func (d *Deduper) endedDone(a *attempt, leaseErr error) (Result, error) {
 		d.count.lateCommits.Add(1)
 	}
 	if c := &a.op.Completion; c.Result == nil && !c.Omitted {
-		d.memory.add(a.key.Digest(), a.fp, c.Retention, d.now())
+		d.memory.add(a.key.Digest(), a.fp, c.Retention, a.ending)
 	}
 	return result, nil
 }

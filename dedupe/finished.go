@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/oncebus/once/claim"
 )
@@ -17,6 +18,8 @@ const maxFinished = 10_000
 // on trying to have it recorded.
 type finished struct {
 	d *Deduper
+
+	unrecorded atomic.Int64 // len(works), to be read without the lock on the hot path
 
 	mu       sync.Mutex
 	works    map[claim.Digest]*work
@@ -36,6 +39,7 @@ func (f *finished) add(a *attempt) {
 	defer f.mu.Unlock()
 	w := &work{fp: a.fp, op: a.op}
 	f.works[a.key.Digest()] = w
+	f.unrecorded.Store(int64(len(f.works)))
 	f.order = append(f.order, w)
 	for len(f.works) > maxFinished || len(f.order) > 2*maxFinished {
 		f.forget(f.order[0])
@@ -52,6 +56,7 @@ func (f *finished) forget(w *work) {
 	w.settled = true
 	if digest := w.op.Key.Digest(); f.works[digest] == w {
 		delete(f.works, digest)
+		f.unrecorded.Store(int64(len(f.works)))
 	}
 }
 
@@ -67,6 +72,9 @@ func (f *finished) drop(digest claim.Digest) {
 // recall answers a when its work was finished here: it commits it once more. When
 // that shows that another owner has the key, a is not answered.
 func (f *finished) recall(ctx context.Context, a *attempt) (result Result, ok bool, err error) {
+	if f.unrecorded.Load() == 0 {
+		return Result{}, false, nil
+	}
 	f.mu.Lock()
 	w := f.works[a.key.Digest()]
 	f.mu.Unlock()

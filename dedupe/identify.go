@@ -65,6 +65,9 @@ func (d *Deduper) key(id Identity) (claim.Key, error) {
 		id.Namespace = d.opts.Namespace
 	}
 	key, err := claim.NewKey(id.Namespace, d.opts.Consumer, claim.MessageID(id.ID))
+	if id.Place.IsZero() {
+		return key, err
+	}
 	return key.At(id.Place), err
 }
 

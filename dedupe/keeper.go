@@ -59,8 +59,8 @@ type keeperShard struct {
 // lease is a running handler as the keeper sees it. Its moments are those of the
 // keeper's clock. The lock of its shard guards it.
 type lease struct {
-	claimed   bool                    // there is a claim to be extended
-	cancel    context.CancelCauseFunc // nil: a handler that is not to be disturbed
+	claimed   bool         // there is a claim to be extended
+	handler   *lazyContext // nil: one that is not to be disturbed
 	keepAlive func(context.Context) error
 	ackWait   time.Duration
 	every     time.Duration // between two extensions
@@ -113,8 +113,8 @@ func (k *keeper) shard(a *attempt) *keeperShard {
 // add keeps the lease of a claim that was granted to a and whose first send began
 // at a.sent. It returns false when the lease is over at now, or the keeper is
 // closed.
-func (k *keeper) add(a *attempt, cancel context.CancelCauseFunc, now time.Duration) bool {
-	return k.start(a, lease{claimed: true, cancel: cancel, every: k.lease / 3,
+func (k *keeper) add(a *attempt, handler *lazyContext, now time.Duration) bool {
+	return k.start(a, lease{claimed: true, handler: handler, every: k.lease / 3,
 		next: a.sent, deadline: a.sent + k.lease - k.margin}, now)
 }
 
@@ -166,6 +166,7 @@ func (k *keeper) remove(a *attempt) {
 	if a.lease.kept {
 		s.remove(a)
 	}
+	a.awaited = a.lease.flying
 }
 
 // remaining returns how long a's lease will hold at most without extension.
@@ -196,8 +197,8 @@ func (s *keeperShard) end(a *attempt, cause error, lost bool) {
 	l.ended, l.lost = cause, lost
 	// After the handler returned, the answer to the commit says more: an
 	// extension that is refused may only have met our own completion.
-	if running := l.runUntil != 0; running && l.cancel != nil {
-		l.cancel(cause)
+	if running := l.runUntil != 0; running && l.handler != nil {
+		l.handler.cancel(cause)
 		s.causes = append(s.causes, cause)
 	}
 }

@@ -209,7 +209,7 @@ func TestFinishedWorkIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _ := New(newTripCounter(t), quietOptions())
 		for i := range 2*maxFinished + 5 {
-			a := &attempt{}
+			a := &attempt{run: &run{}}
 			a.key, _ = claim.NewKey("", "billing", claim.MessageID(fmt.Sprint(i)))
 			a.op = claim.Op{Kind: claim.OpMarkDone, Key: a.key, Grant: claim.Grant{Token: claim.NewToken(), Fence: 1, Attempt: 1}, Completion: a.completion(&d.opts)}
 			d.finished.add(a)

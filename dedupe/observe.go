@@ -10,7 +10,7 @@ import (
 // have done. Claims are asked for and recorded as usual, so that the counts are
 // those of the real thing.
 func (d *Deduper) observe(ctx context.Context, a *attempt) (Result, error) {
-	if err := d.claim(ctx, a); err != nil {
+	if err := d.claim(ctx, a, a.begun); err != nil {
 		return d.unanswered(ctx, a, err)
 	}
 	if a.op.Verdict.Outcome == claim.Claimed {

@@ -64,12 +64,13 @@ type Options struct {
 	// claim.Rerun, the default, or claim.Park.
 	Takeover claim.Takeover
 
-	// ClaimTimeout bounds the claim of one message, repetitions included. It must
-	// be shorter than Lease minus Margin. Defaults to 2 s, or to a quarter of
-	// Lease if that is shorter.
+	// ClaimTimeout bounds the claim of one message, repetitions included; claims
+	// share deadlines, so that one may have up to a sixteenth less. It must be
+	// shorter than Lease minus Margin. Defaults to 2 s, or to a quarter of Lease
+	// if that is shorter.
 	ClaimTimeout time.Duration
-	// CommitTimeout bounds the commit of one message, repetitions included; the
-	// lease is kept meanwhile. Defaults to 15 s.
+	// CommitTimeout bounds the commit of one message, repetitions included, or up
+	// to a sixteenth less; the lease is kept meanwhile. Defaults to 15 s.
 	CommitTimeout time.Duration
 	// StoreDown is the policy while the store gives no answer. Defaults to
 	// FailClosed.

@@ -40,7 +40,7 @@ func DoCodec[T any](ctx context.Context, d *Deduper, id Identity, codec Codec, f
 		value = v
 		data, err := codec.Marshal(v)
 		if err != nil {
-			attemptFrom(ctx).omitted = true
+			runFrom(ctx).omitted = true
 			return nil, nil
 		}
 		return data, nil
