@@ -46,8 +46,7 @@ type newer struct {
 // newerMark begins such a record.
 const newerMark = "Z2|"
 
-// Apply implements claim.Batcher.
-func (s *newer) Apply(ctx context.Context, ops []*claim.Op) {
+func (s *newer) apply(ctx context.Context, ops []*claim.Op) {
 	claim.Apply(ctx, s.Store, ops)
 	for _, op := range ops {
 		digest := op.Key.Digest()

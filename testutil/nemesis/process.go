@@ -124,9 +124,11 @@ func (p *Process) Kill() {
 }
 
 // killed reports whether a process that has ended was killed by SIGKILL.
-func (p *Process) killed() bool {
+func (p *Process) killed() bool { return p.endedBy(syscall.SIGKILL) }
+
+func (p *Process) endedBy(sig syscall.Signal) bool {
 	status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+	return ok && status.Signaled() && status.Signal() == sig
 }
 
 // stopped reports whether the kernel has stopped the process.

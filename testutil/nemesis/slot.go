@@ -122,7 +122,8 @@ func (w *World) retire(proc *Process, s *Slot) error {
 	defer timer.Stop()
 	select {
 	case <-proc.gone:
-		if !proc.killed() && !proc.cmd.ProcessState.Success() {
+		// One that has just been started does not listen yet, and ends by the signal.
+		if !proc.killed() && !proc.endedBy(termSignal) && !proc.cmd.ProcessState.Success() {
 			return w.lastWords(s)
 		}
 		return nil

@@ -11,15 +11,13 @@ import (
 )
 
 // watched is the worker's store: the real one, with the points around each
-// operation, and a note of what only the claimant sees. All that a Deduper does
-// goes through Apply.
+// operation, and a note of what only the claimant sees.
 type watched struct {
 	claim.Store
 	w *worker
 }
 
-// Apply implements claim.Batcher.
-func (s *watched) Apply(ctx context.Context, ops []*claim.Op) {
+func (s *watched) apply(ctx context.Context, ops []*claim.Op) {
 	var armed []*trap
 	for _, op := range ops {
 		order := string(op.Key.ID())

@@ -242,7 +242,7 @@ func (w *worker) handler(ctx context.Context, js jetstream.JetStream, client red
 	w.store = store
 	var s claim.Store = store
 	if w.Mode == ModeNewer {
-		s = &newer{Store: store, w: w, client: client}
+		s = applied((&newer{Store: store, w: w, client: client}).apply)
 	}
 	sink, err := persistently(ctx, func() (bus.DeadLetterSink, error) { return natsbus.DeadLetter(ctx, js, w.Dead, nil) })
 	if err != nil {
@@ -254,7 +254,7 @@ func (w *worker) handler(ctx context.Context, js jetstream.JetStream, client red
 		// that in the sink.
 		fingerprint = dedupe.PayloadFingerprint
 	}
-	d, err := dedupe.New(&watched{Store: s, w: w}, &dedupe.Options{
+	d, err := dedupe.New(applied((&watched{Store: s, w: w}).apply), &dedupe.Options{
 		Consumer: w.Durable, Key: dedupe.ByHeader(HeaderOrder), Fingerprint: fingerprint,
 		Lease: w.Lease, Retention: w.Retention, CommitTimeout: 5 * w.Lease, CircuitCooldown: w.Lease / 10,
 		Backoff:    bus.Exponential(10*time.Millisecond, 200*time.Millisecond),

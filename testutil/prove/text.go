@@ -129,7 +129,7 @@ var invariants = map[string]string{
 var alsoNot = []string{
 	"power loss: a kill keeps what the kernel has cached. Whether a store or a bus survives a power cut is theirs to show.",
 	"a network between machines: everything ran on one, the cuts are in a proxy.",
-	"a transactional inbox (the other half of I10): the SQL store does not exist yet.",
+	"a transactional inbox (the other half of I10): the campaign keeps its claims in Redis alone.",
 	"I1, I3, I8, I11 and I12 are shown elsewhere, by the store suite, the model and the histories.",
 }
 
