@@ -83,17 +83,9 @@ type flight struct {
 	spare []*call
 	cmds  []redis.Cmder
 	err   error // of the trip as a whole
-
-	// one is the operation of a single-operation method.
-	one claim.Op
-	ptr [1]*claim.Op
 }
 
-var flights = sync.Pool{New: func() any {
-	f := &flight{}
-	f.ptr[0] = &f.one
-	return f
-}}
+var flights = sync.Pool{New: func() any { return new(flight) }}
 
 // maxKeptBytes bounds the buffer that a flight in the pool holds on to.
 const maxKeptBytes = 256 << 10
@@ -103,7 +95,6 @@ func newFlight() *flight { return flights.Get().(*flight) }
 // free gives f back. Nothing of it may be used any more.
 func (f *flight) free() {
 	f.reset()
-	f.one = claim.Op{}
 	if cap(f.buf) <= maxKeptBytes {
 		flights.Put(f)
 	}

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/oncebus/once/claim"
 )
 
@@ -82,7 +80,7 @@ func (s *Store) watchClock(ctx context.Context, f *flight, sent time.Duration) {
 		return
 	}
 	got := s.clocks.now()
-	if node, ok := s.nodeOf(ctx, c).(*redis.Client); ok {
+	if node := s.nodeOf(ctx, c.key); node != nil {
 		s.clocks.look(node.Options().Addr, sent, got, r.now)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -139,6 +140,39 @@ func TestCluster(t *testing.T) {
 				}
 			})
 		}
+	})
+
+	t.Run("a node that hangs holds up no single call for another", func(t *testing.T) {
+		client := c.Client()
+		store := newStore(t, client, &redisstore.Options{Prefix: fresh("once:")})
+		ctx, giveUp := context.WithTimeout(t.Context(), 30*time.Second)
+		defer giveUp()
+		c.Nodes[1].Stop()
+		defer c.Nodes[1].Cont()
+		var here, there sync.WaitGroup
+		for range 200 {
+			key := newKey(t)
+			node, err := client.MasterForKey(ctx, nameOf(store.Prefix(), key))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if node.Options().Addr == c.Nodes[1].Addr {
+				there.Go(func() {
+					if v, err := store.TryClaim(ctx, key, newRequest()); !errors.Is(err, claim.ErrUnknown) && !errors.Is(err, claim.ErrUnavailable) {
+						t.Errorf("%v, error %v from a node that hangs", v.Outcome, err)
+					}
+				})
+				continue
+			}
+			here.Go(func() {
+				if v, err := store.TryClaim(ctx, key, newRequest()); err != nil || v.Outcome != claim.Claimed {
+					t.Errorf("%v, error %v", v.Outcome, err)
+				}
+			})
+		}
+		here.Wait()
+		giveUp()
+		there.Wait()
 	})
 
 	t.Run("New checks the eviction policy of every node", func(t *testing.T) {

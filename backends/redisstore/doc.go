@@ -5,8 +5,9 @@
 // The state machine of package claim is one Lua script, state.lua, which carries
 // out one operation or a whole batch in one atomic call, with at most one write
 // for each. The server's clock alone judges leases. Apply, of claim.Batcher,
-// sends a batch in one trip; it is what makes Redis fast, and package dedupe
-// gathers concurrent calls for it.
+// sends a batch in one trip; it is what makes Redis fast, and the methods for
+// single operations go by it together when they are called at the same time
+// (Options.NoCombining).
 //
 // docs/redis.md says how to set up the server, what its persistence and its
 // failovers mean for claims, and what a record looks like; docs/redis.acl is the

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/oncebus/once/claim"
 )
 
 // StateLua is the script.
@@ -28,6 +30,21 @@ func UseSettleScript(t *testing.T, text string) {
 	settleScript = newScript(text)
 	t.Cleanup(func() { settleScript = original })
 }
+
+// OneFlight makes s combine all that concurrent callers bring while one trip is
+// out.
+func (s *Store) OneFlight(t testing.TB) *Store {
+	t.Helper()
+	c, err := claim.NewCombiner(s, &claim.CombinerOptions{MaxFlights: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.singles.common = c
+	return s
+}
+
+// Prefix returns the prefix of s's keys.
+func (s *Store) Prefix() string { return s.prefix }
 
 // Clock is what is known of a server's clock.
 type Clock struct{ c clock }

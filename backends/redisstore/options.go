@@ -41,6 +41,14 @@ type Options struct {
 	// Defaults to 256.
 	MaxBatch int
 
+	// NoCombining sends every call of a single operation by itself. Otherwise calls
+	// that come while others are out travel together, up to MaxBatch in a script
+	// call; see claim.Combiner. A lone caller notices nothing, and many get several
+	// times the throughput. Set it where a trace or a hook of the client must see
+	// each caller's context, or where callers are few, the server is far, and an
+	// operation must not wait the millisecond that it may now. Defaults to false.
+	NoCombining bool
+
 	// Logger is told, at the level warn, by New of settings that are legal and
 	// cost something, and later, at most once a minute, that the clock of a server
 	// was stepped (see Stats). Defaults to slog.Default().

@@ -204,15 +204,15 @@ func (s *Store) rebook(ctx context.Context, f *flight, script *script, text bool
 	if !f.unknownScript() {
 		return false
 	}
-	var taught map[any]bool
+	var taught map[*redis.Client]bool
 	for _, c := range f.calls {
 		if c.landed {
 			continue
 		}
-		node := s.nodeOf(ctx, c)
+		node := s.nodeOf(ctx, c.key)
 		c.use(script, text || node == nil || !taught[node])
 		if node != nil && taught == nil {
-			taught = make(map[any]bool)
+			taught = make(map[*redis.Client]bool)
 		}
 		if node != nil {
 			taught[node] = true
@@ -222,18 +222,18 @@ func (s *Store) rebook(ctx context.Context, f *flight, script *script, text bool
 	return len(f.cmds) > 0
 }
 
-// nodeOf returns what stands for the server that answers c, or nil where that
-// is not known.
-func (s *Store) nodeOf(ctx context.Context, c *call) any {
+// nodeOf returns the client of the server that has the key, or nil where that is
+// not known.
+func (s *Store) nodeOf(ctx context.Context, key string) *redis.Client {
 	switch client := s.client.(type) {
 	case *redis.Client:
 		return client
 	case *redis.ClusterClient:
-		if node, err := client.MasterForKey(ctx, c.key); err == nil {
+		if node, err := client.MasterForKey(ctx, key); err == nil {
 			return node
 		}
 	case *redis.Ring:
-		if node, err := client.GetShardClientForKey(c.key); err == nil {
+		if node, err := client.GetShardClientForKey(key); err == nil {
 			return node
 		}
 	}

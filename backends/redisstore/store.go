@@ -31,6 +31,8 @@ type Store struct {
 	// punctual says that the client heeds deadlines by itself.
 	punctual bool
 
+	singles singles
+
 	nonces atomic.Uint64
 	clocks *clocks
 }
@@ -69,6 +71,9 @@ func New(ctx context.Context, client redis.UniversalClient, o *Options) (*Store,
 	_, single := client.(*redis.Client)
 	s.together = single || hashTagged(opts.Prefix)
 	s.routed = !single
+	if err := s.setSingles(&opts); err != nil {
+		return nil, err
+	}
 	// A random start keeps the nonces of several stores apart.
 	s.nonces.Store(rand.Uint64())
 	if err := s.setClient(&opts); err != nil {
@@ -93,57 +98,6 @@ func (s *Store) nonce() (n [8]byte) {
 	return n
 }
 
-// TryClaim implements claim.Store.
-func (s *Store) TryClaim(ctx context.Context, key claim.Key, req claim.Request) (claim.Verdict, error) {
-	f := newFlight()
-	f.one.Kind, f.one.Key, f.one.Request = claim.OpTryClaim, key, req
-	a := s.applyOne(ctx, f)
-	return a.verdict, a.err
-}
-
-// Extend implements claim.Store.
-func (s *Store) Extend(ctx context.Context, key claim.Key, grant claim.Grant, ttl time.Duration) error {
-	f := newFlight()
-	f.one.Kind, f.one.Key, f.one.Grant, f.one.TTL = claim.OpExtend, key, grant, ttl
-	return s.applyOne(ctx, f).err
-}
-
-// MarkDone implements claim.Store.
-func (s *Store) MarkDone(ctx context.Context, key claim.Key, grant claim.Grant, c claim.Completion) (recovered bool, err error) {
-	f := newFlight()
-	f.one.Kind, f.one.Key, f.one.Grant, f.one.Completion = claim.OpMarkDone, key, grant, c
-	a := s.applyOne(ctx, f)
-	return a.recovered, a.err
-}
-
-// MarkDead implements claim.Store.
-func (s *Store) MarkDead(ctx context.Context, key claim.Key, grant claim.Grant, reason string) error {
-	f := newFlight()
-	f.one.Kind, f.one.Key, f.one.Grant, f.one.Reason = claim.OpMarkDead, key, grant, reason
-	return s.applyOne(ctx, f).err
-}
-
-// Release implements claim.Store.
-func (s *Store) Release(ctx context.Context, key claim.Key, grant claim.Grant, delay time.Duration) error {
-	f := newFlight()
-	f.one.Kind, f.one.Key, f.one.Grant, f.one.TTL = claim.OpRelease, key, grant, delay
-	return s.applyOne(ctx, f).err
-}
-
-// Forget implements claim.Inspector.
-func (s *Store) Forget(ctx context.Context, key claim.Key, seen claim.Record) error {
-	f := newFlight()
-	f.one.Kind, f.one.Key, f.one.Grant.Fence, f.one.Seen = claim.OpForget, key, seen.Fence, seen.State
-	return s.applyOne(ctx, f).err
-}
-
-// Revive implements claim.Inspector.
-func (s *Store) Revive(ctx context.Context, key claim.Key, seen claim.Record) error {
-	f := newFlight()
-	f.one.Kind, f.one.Key, f.one.Grant.Fence, f.one.Seen = claim.OpRevive, key, seen.Fence, seen.State
-	return s.applyOne(ctx, f).err
-}
-
 // Apply implements claim.Batcher. On a single server it sends everything in one
 // trip, MaxBatch operations to a script call, each call atomic by itself. On a
 // cluster it sends a call for each operation, pipelined by node.
@@ -152,20 +106,4 @@ func (s *Store) Apply(ctx context.Context, ops []*claim.Op) {
 	if s.apply(ctx, f, ops) {
 		f.free()
 	}
-}
-
-type answer struct {
-	verdict   claim.Verdict
-	recovered bool
-	err       error
-}
-
-// applyOne carries out f.one and frees f.
-func (s *Store) applyOne(ctx context.Context, f *flight) (a answer) {
-	landed := s.apply(ctx, f, f.ptr[:])
-	a = answer{f.one.Verdict, f.one.Recovered, f.one.Err}
-	if landed {
-		f.free()
-	}
-	return a
 }

@@ -1,6 +1,7 @@
 package claimtest
 
 import (
+	"context"
 	"errors"
 	"sync"
 
@@ -29,13 +30,16 @@ func together(n int, fn func(i int)) {
 
 // send carries out ops in the mode of the case without checks, which belong to
 // the goroutine of the case.
-func (e *env) send(ops ...*claim.Op) {
+func (e *env) send(ops ...*claim.Op) { e.sendIn(e.ctx, ops...) }
+
+// sendIn is send with another context.
+func (e *env) sendIn(ctx context.Context, ops ...*claim.Op) {
 	if e.mode == batched {
-		e.Store.(claim.Batcher).Apply(e.ctx, ops)
+		e.Store.(claim.Batcher).Apply(ctx, ops)
 		return
 	}
 	for _, op := range ops {
-		doSingle(e.ctx, e.Store, op)
+		doSingle(ctx, e.Store, op)
 	}
 }
 
@@ -114,6 +118,42 @@ var concurrencyCases = []testCase{
 				case errors.Is(commit.Err, claim.ErrLost) && take.Err == nil && take.Verdict.Outcome == claim.Claimed:
 				default:
 					e.Fatalf("commit: error %v; takeover: %v, error %v", commit.Err, take.Verdict.Outcome, take.Err)
+				}
+			}
+		},
+	},
+	{
+		name: "callers who leave",
+		why:  "a caller whose context ends takes no other caller's operation with it; ErrUnavailable means that its own did not happen, and it may repeat it",
+		run: func(e *env) {
+			ctx, leave := context.WithCancel(e.ctx)
+			ops := make([]*claim.Op, 2*contenders)
+			for i := range ops {
+				ops[i] = &claim.Op{Kind: claim.OpTryClaim, Key: e.key(), Request: e.request()}
+			}
+			together(len(ops)+1, func(i int) {
+				switch {
+				case i == len(ops):
+					leave()
+				case i%2 == 0:
+					e.sendIn(ctx, ops[i])
+				default:
+					e.send(ops[i])
+				}
+			})
+			for i, op := range ops {
+				e.checkAnswer(op)
+				switch {
+				case op.Err == nil && op.Verdict.Outcome == claim.Claimed:
+				case i%2 == 0 && errors.Is(op.Err, claim.ErrUnavailable):
+					absent.check(e, op.Key, claim.Grant{})
+					continue
+				case i%2 == 0 && errors.Is(op.Err, claim.ErrUnknown):
+				default:
+					e.Fatalf("operation %d: %v, error %v", i, op.Verdict.Outcome, op.Err)
+				}
+				if e.do(op); op.Err != nil || op.Verdict.Outcome != claim.Claimed || op.Verdict.Grant.Attempt != 1 {
+					e.Fatalf("operation %d repeated: %+v, error %v; want the first attempt", i, op.Verdict, op.Err)
 				}
 			}
 		},

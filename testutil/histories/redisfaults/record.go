@@ -26,9 +26,13 @@ type Options struct {
 	// Workload is what the consumers do. Its Timeout defaults to 80 ms, and its
 	// Pause to 3 ms.
 	Workload histories.Workload
-	// Clients is how many consumers there are, each with a client of its own.
-	// Defaults to 6.
+	// Clients is how many consumers there are, each with a client of its own
+	// unless Shared is set. Defaults to 6.
 	Clients int
+	// Shared gives all consumers one store on one client. What was sent for whom is
+	// then not known: with Resend, every operation may have been sent again.
+	// Defaults to false.
+	Shared bool
 	// Resend leaves go-redis its default of three retries: after a lost reply it
 	// sends a command again without a word. Defaults to false: every command is
 	// sent once.
@@ -52,7 +56,14 @@ func Record(t testing.TB, fault Fault, o Options) *histories.History {
 	traffic, recorder := w.Start(), histories.NewRecorder()
 	clients := make([]histories.Client, cmp.Or(o.Clients, 6))
 	for i := range clients {
+		if o.Shared && i > 0 {
+			clients[i] = clients[0]
+			continue
+		}
 		clients[i] = o.client(t, server, proxy.Addr())
+		if o.Shared {
+			clients[i].Sends = nil
+		}
 	}
 	g := &ground{
 		Server: server, Proxy: proxy, Recorder: recorder,
