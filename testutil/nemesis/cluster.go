@@ -79,7 +79,7 @@ type Move struct {
 	from  map[*Redis][]int // slots
 }
 
-// BeginMove opens the part of a quarter of the slots, one of parts, and the slot of an
+// BeginMove opens a part of a sixteenth of the slots, one of parts, and the slot of an
 // order, and moves the keys that are there. No slot is moved twice.
 func (w *World) BeginMove(part, parts int, order string) (*Move, error) {
 	name, err := RecordKey(w.Trial.Worker.Prefix, order)
@@ -98,7 +98,7 @@ func (w *World) BeginMove(part, parts int, order string) (*Move, error) {
 		w.moved = make(map[int]bool)
 	}
 	for slot := range allSlots {
-		if !w.moved[slot] && (slot == int(own) || slot%4 == 0 && slot/4%parts == part%parts) {
+		if !w.moved[slot] && (slot == int(own) || slot%16 == 0 && slot/16%parts == part%parts) {
 			w.moved[slot] = true
 			node := w.Nodes[slot*len(w.Nodes)/allSlots]
 			m.from[node] = append(m.from[node], slot)
