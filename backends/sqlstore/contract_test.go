@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -131,6 +132,8 @@ func TestContract(t *testing.T) {
 func TestRandomSequences(t *testing.T) {
 	each(t, func(t *testing.T, d database) { sequences.Run(t, onStoppedClock(t, d)) })
 }
+
+var quiet = slog.New(slog.DiscardHandler)
 
 var ids atomic.Int64
 

@@ -56,6 +56,31 @@ func (d Dialect) bytes(b []byte) string {
 	return fmt.Sprintf("x'%x'", b)
 }
 
+// text is a statement in the making. PostgreSQL keeps plans of statements by their
+// text, so values are arguments there.
+type text struct {
+	Dialect
+	args []any
+}
+
+// bytes returns what stands for b in the statement.
+func (t *text) bytes(b []byte) string {
+	if t.Dialect != Postgres {
+		return t.Dialect.bytes(b)
+	}
+	t.args = append(t.args, fmt.Sprintf("%x", b))
+	return fmt.Sprintf("decode($%d::text, 'hex')", len(t.args))
+}
+
+// number returns what stands for n in the statement.
+func (t *text) number(n int64) string {
+	if t.Dialect != Postgres {
+		return fmt.Sprint(n)
+	}
+	t.args = append(t.args, n)
+	return fmt.Sprintf("$%d::bigint", len(t.args))
+}
+
 // table is what the databases do each in their own way.
 type table interface {
 	// read returns a statement that answers the time and the rows of the digests:

@@ -13,6 +13,10 @@
 // program's own migration tool. docs/sql.md says how to set up the database, what
 // its settings mean for claims, and what the tables look like.
 //
+// [Inbox] runs a handler in a transaction in which its own writes and the record of
+// its key commit together, so that the effect happens once; [Publish] writes
+// messages to an outbox in that transaction, and [Store.Relay] publishes them.
+//
 // # Time
 //
 // The database's clock alone judges leases. A lease is counted from when the row

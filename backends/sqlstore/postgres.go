@@ -38,7 +38,10 @@ func newPostgresTable(name, clock string) *postgresTable {
 		where = append(where, fmt.Sprintf("coalesce(c.%s, 0) = n.old_%s", column, column))
 	}
 	return &postgresTable{
-		readText: fmt.Sprintf("SELECT t.now, c.digest, c.%s FROM (SELECT %s AS now) t LEFT JOIN %s c ON c.digest = ANY ($1::text::bytea[])",
+		// The array is read once by unnest; ANY would read it for every row of a scan,
+		// and a plain join scans tables of up to some 100,000 rows.
+		readText: fmt.Sprintf("SELECT t.now, c.digest, c.%s FROM (SELECT %s AS now) t LEFT JOIN "+
+			"(unnest($1::text::bytea[]) AS n(wanted) CROSS JOIN LATERAL (SELECT * FROM %s WHERE digest = n.wanted OFFSET 0) c) ON true",
 			strings.Join(columns[:], ", c."), clock, name),
 		insertText: insert,
 		updateText: fmt.Sprintf("UPDATE %s c SET %s FROM unnest(%s) AS n(%s) WHERE %s RETURNING c.digest",

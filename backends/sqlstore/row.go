@@ -159,10 +159,10 @@ type change struct {
 
 // seen are the columns of the old row by which an update knows that nothing has
 // changed. No two records that a key ever has agree in all of them: every grant
-// has another fence, and what happens to a grant changes the state, the attempt
-// or the deadline.
-var seen = [...]string{"state", "fence", "attempt", "deadline"}
+// has another fence, and what happens to a grant changes the state, the attempt,
+// the deadline or the end.
+var seen = [...]string{"state", "fence", "expires", "attempt", "deadline"}
 
 func (c *change) seen() [len(seen)]int64 {
-	return [...]int64{c.old.state, c.old.fence, c.old.attempt, c.old.deadline}
+	return [...]int64{c.old.state, c.old.fence, c.old.expires, c.old.attempt, c.old.deadline}
 }

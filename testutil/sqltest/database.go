@@ -37,7 +37,7 @@ func (d Database) Open(t testing.TB) *sql.DB {
 func SQLite(t testing.TB) Database {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "once.db")
-	return Database{"sqlite", "file:" + path + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)"}
+	return Database{"sqlite", "file:" + path + "?_pragma=busy_timeout(1000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)"}
 }
 
 var memories atomic.Int64

@@ -2,7 +2,6 @@
 -- the order of their commits.
 CREATE TABLE IF NOT EXISTS once_outbox (
 	seq        bigint  NOT NULL AUTO_INCREMENT PRIMARY KEY,
-	slot       integer NOT NULL,
 	message_id varbinary(64) NOT NULL,
 	subject    varbinary(1024) NOT NULL,
 	order_key  varbinary(1024) NOT NULL,

@@ -2,7 +2,6 @@
 -- the order of their commits.
 CREATE TABLE once_outbox (
 	seq        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	slot       integer NOT NULL,
 	message_id bytea NOT NULL,
 	subject    bytea NOT NULL,
 	order_key  bytea NOT NULL,

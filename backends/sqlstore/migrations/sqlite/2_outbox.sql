@@ -2,7 +2,6 @@
 -- of one key have the order of their commits.
 CREATE TABLE once_outbox (
 	seq        INTEGER PRIMARY KEY AUTOINCREMENT,
-	slot       INTEGER NOT NULL,
 	message_id BLOB NOT NULL,
 	subject    BLOB NOT NULL,
 	order_key  BLOB NOT NULL,
