@@ -94,5 +94,10 @@ func Main(run func() int) {
 		s.end()
 	}
 	shared.mu.Unlock()
+	for _, p := range []*product{postgres, mariadb} {
+		if p.template != "" {
+			_ = os.RemoveAll(p.template)
+		}
+	}
 	os.Exit(code)
 }

@@ -8,6 +8,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -24,7 +25,12 @@ type product struct {
 	ready  string         // what the log says when it takes connections
 	crash  syscall.Signal // ends the server without tidying up
 	// arguments of the two programs
-	making, running func(dir, host, port string) []string
+	making  func(dir string) []string
+	running func(dir, host, port string) []string
+
+	once     sync.Once
+	template string // a data directory
+	err      error
 }
 
 // programs are the two that a product has: one makes a data directory, one runs.
@@ -43,7 +49,7 @@ var postgres = &product{
 	ready: "database system is ready to accept connections",
 	// It has processes of its own, which it kills.
 	crash: syscall.SIGQUIT,
-	making: func(dir, _, _ string) []string {
+	making: func(dir string) []string {
 		return []string{"-D", dir, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"}
 	},
 	running: func(dir, host, port string) []string {
@@ -68,7 +74,7 @@ var mariadb = &product{
 	dsn:      func(addr, database string) string { return "root@tcp(" + addr + ")/" + database },
 	ready:    "ready for connections",
 	crash:    syscall.SIGKILL,
-	making: func(dir, _, _ string) []string {
+	making: func(dir string) []string {
 		return []string{"--no-defaults", "--datadir=" + dir, "--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=16M"}
 	},
 	running: func(dir, host, port string) []string {
@@ -134,16 +140,30 @@ func (p *product) command(program, dir string, args []string) (*exec.Cmd, error)
 	return nil, fmt.Errorf("%s does not run as root, and there is none of the users %v", p.name, p.users)
 }
 
-// prepare makes a data directory.
+// prepare makes a data directory: a copy of one that is made once.
 func (p *product) prepare(dir string) error {
-	cmd, err := p.command(p.maker, dir, p.making(dir, "", ""))
-	if err != nil {
-		return err
+	p.once.Do(func() { p.template, p.err = p.makeTemplate() })
+	if p.err != nil {
+		return p.err
 	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w:\n%s", p.maker, err, out)
+	if out, err := exec.Command("cp", "-a", p.template+"/.", dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("cp: %w:\n%s", err, out)
 	}
 	return nil
+}
+
+func (p *product) makeTemplate() (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "sqltest-"); err != nil {
+		return "", err
+	}
+	cmd, err := p.command(p.maker, dir, p.making(dir))
+	if err != nil {
+		return dir, err
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return dir, fmt.Errorf("%s: %w:\n%s", p.maker, err, out)
+	}
+	return dir, nil
 }
 
 // run runs the server.
