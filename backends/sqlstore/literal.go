@@ -95,31 +95,42 @@ func (t *sqliteTable) write(ctx context.Context, conn Conn, changes []*change) e
 		return returning(ctx, conn, changes, string(append(t.insert(changes), " ON CONFLICT (digest) DO NOTHING RETURNING digest"...)))
 	}
 	if len(changes) == 1 {
-		return returning(ctx, conn, changes, string(append(t.updateOne(changes[0]), " RETURNING digest"...)))
+		n, err := conn.Exec(ctx, string(t.updateOne(changes[0])))
+		changes[0].applied = n == 1
+		return err
 	}
-	b := fmt.Appendf(nil, "WITH n(digest, %s, old_%s) AS (VALUES ", strings.Join(columns[:], ", "), strings.Join(seen[:], ", old_"))
-	for i, c := range changes {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, '(')
-		b = appendBytes(b, c.digest[:])
-		for _, cell := range c.next.cells() {
-			b = appendCell(append(b, ','), cell)
-		}
-		for _, n := range c.seen() {
-			b = strconv.AppendInt(append(b, ','), n, 10)
-		}
-		b = append(b, ')')
+	// One statement for all would look for each row of the table among them.
+	if _, err := conn.Exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return err
 	}
-	b = fmt.Appendf(b, ") UPDATE %s AS c SET ", t.name)
-	for i, column := range columns {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = fmt.Appendf(b, "%s = n.%s", column, column)
+	wrote, err := t.updateEach(ctx, conn, changes)
+	if err == nil {
+		_, err = conn.Exec(ctx, "COMMIT")
 	}
-	return returning(ctx, conn, changes, string(fmt.Appendf(b, " FROM n WHERE %s RETURNING digest", unchanged())))
+	if err != nil {
+		if _, rollback := conn.Exec(ctx, "ROLLBACK"); rollback != nil {
+			return rollback // the connection may still have the transaction
+		}
+		return err
+	}
+	for _, c := range wrote {
+		c.applied = true
+	}
+	return nil
+}
+
+// updateEach returns the changes whose row was as it had been read.
+func (t *sqliteTable) updateEach(ctx context.Context, conn Conn, changes []*change) (wrote []*change, err error) {
+	for _, c := range changes {
+		n, err := conn.Exec(ctx, string(t.updateOne(c)))
+		if err != nil {
+			return nil, err
+		}
+		if n == 1 {
+			wrote = append(wrote, c)
+		}
+	}
+	return wrote, nil
 }
 
 // mysqlTable has no RETURNING. A statement that did not do all that it was to do

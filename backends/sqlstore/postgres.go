@@ -1,9 +1,11 @@
 package sqlstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -88,10 +90,10 @@ func returning(ctx context.Context, conn Conn, changes []*change, query string, 
 		if err := scan(&digest); err != nil {
 			return err
 		}
-		for _, c := range changes {
-			if string(c.digest[:]) == string(digest) {
-				c.applied = true
-			}
+		// They are in the order of their digests.
+		at, ok := slices.BinarySearchFunc(changes, digest, func(c *change, d []byte) int { return bytes.Compare(c.digest[:], d) })
+		if ok {
+			changes[at].applied = true
 		}
 		return nil
 	})
