@@ -22,9 +22,8 @@ import (
 
 func TestMain(m *testing.M) {
 	natstest.Main()
-	// The cases wait for the server's clock more than they compute.
 	flag.Parse()
-	if err := flag.Set("test.parallel", "24"); err != nil {
+	if err := flag.Set("test.parallel", parallel); err != nil {
 		panic(err)
 	}
 	goleak.VerifyTestMain(m)
