@@ -112,9 +112,9 @@ func (f *flight) reset() {
 }
 
 // add takes op along. op is valid.
-func (f *flight) add(prefix string, op *claim.Op) {
+func (f *flight) add(n names, op *claim.Op) {
 	f.ops = append(f.ops, op)
-	f.buf = appendKey(f.buf, prefix, op.Key)
+	f.buf = n.append(f.buf, op.Key)
 	f.ends = append(f.ends, len(f.buf))
 	f.buf = appendBody(f.buf, op)
 	f.ends = append(f.ends, len(f.buf))
@@ -135,8 +135,8 @@ func (f *flight) size(i int) int { return len(f.blobs[2*i].b) + len(f.blobs[2*i+
 
 // book makes the call that carries the operations from first up to end. nonce
 // ties the reply to it. routed says that go-redis routes by the key and must
-// see it as a string.
-func (f *flight) book(ctx context.Context, first, end int, nonce [8]byte, routed bool) *call {
+// see it as a string. p is the packed layout, or nil.
+func (f *flight) book(ctx context.Context, first, end int, nonce [8]byte, routed bool, p *packing) *call {
 	var c *call
 	if n := len(f.spare); n > 0 {
 		c, f.spare = f.spare[n-1], f.spare[:n-1]
@@ -149,14 +149,23 @@ func (f *flight) book(ctx context.Context, first, end int, nonce [8]byte, routed
 	c.stamp.sends.Store(0)
 
 	args := append(c.args[:0], stateScript.evalsha[0], stateScript.evalsha[1], end-first)
+	if p != nil {
+		args[2] = end - first + 1
+		args = append(args, p.layout(f.ops[first].Key.Digest()))
+	}
 	for i := first; i < end; i++ {
 		args = append(args, &f.blobs[2*i])
 	}
 	if routed {
 		c.key = string(f.blobs[2*first].b)
-		args[3] = &c.key
+		if p == nil {
+			args[3] = &c.key
+		}
 	}
 	args = append(args, &c.stamp)
+	if p != nil {
+		args = append(args, &p.head)
+	}
 	c.head()
 	for i, run := first, 0; i < end; i++ {
 		if i == first || !sameTerms(f.ops[i-1], f.ops[i]) {

@@ -57,6 +57,9 @@ func (s *Store) checkServers(ctx context.Context, o *Options) error {
 			if err := s.checkEviction(ctx, client, o); err != nil {
 				return err
 			}
+			if err := s.checkLayout(ctx, client, o); err != nil {
+				return err
+			}
 			return s.checkScript(ctx, client)
 		})
 	})

@@ -86,10 +86,10 @@ func FuzzReply(f *testing.F) {
 func landed(text string, ops ...*claim.Op) *call {
 	f := newFlight()
 	for _, op := range ops {
-		f.add("once:", op)
+		f.add(names{prefix: "once:"}, op)
 	}
 	f.seal()
-	c := f.book(context.Background(), 0, len(ops), nonceForTests, false)
+	c := f.book(context.Background(), 0, len(ops), nonceForTests, false, nil)
 	c.cmd.SetVal(text)
 	c.stamp.sends.Store(1)
 	f.note()

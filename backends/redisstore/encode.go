@@ -25,10 +25,30 @@ const (
 	flagResult
 )
 
-// appendKey appends the key of k in Redis: the prefix and the raw digest.
-func appendKey(b []byte, prefix string, k claim.Key) []byte {
+// names makes the keys of records in Redis.
+type names struct {
+	prefix string
+	// tagged says that a hash tag keeps each record in the slot of its packed
+	// layout's.
+	tagged bool
+}
+
+// append appends the key of k: the prefix, the tag, and the raw digest.
+func (n names) append(b []byte, k claim.Key) []byte {
 	d := k.Digest()
-	return append(append(b, prefix...), d[:]...)
+	b = append(b, n.prefix...)
+	if n.tagged {
+		b = appendTag(b, d[0])
+	}
+	return append(b, d[:]...)
+}
+
+// bytes is the length of what stands before the digest.
+func (n names) bytes() int {
+	if n.tagged {
+		return len(n.prefix) + tagBytes
+	}
+	return len(n.prefix)
 }
 
 // letters name the kinds of operations to state.lua.

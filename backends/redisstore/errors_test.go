@@ -90,9 +90,9 @@ func TestErrorsAndTracesShowNoArguments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.add("once:", &claim.Op{Kind: claim.OpTryClaim, Key: key, Request: claim.Request{Token: claim.Token([]byte("sixteen " + secret + "!!"))}})
+	f.add(names{prefix: "once:"}, &claim.Op{Kind: claim.OpTryClaim, Key: key, Request: claim.Request{Token: claim.Token([]byte("sixteen " + secret + "!!"))}})
 	f.seal()
-	c := f.book(t.Context(), 0, 1, [8]byte([]byte("sesame!!")), false)
+	c := f.book(t.Context(), 0, 1, [8]byte([]byte("sesame!!")), false, nil)
 	if text := c.cmd.String(); strings.Contains(text, secret) || !strings.Contains(text, "bytes)") {
 		t.Errorf("%q shows an argument", text)
 	}
@@ -128,12 +128,12 @@ func TestACallThatWasOvertakenIsNotSentAgain(t *testing.T) {
 	}
 	ops := []*claim.Op{{Kind: claim.OpForget, Key: keys[0]}, {Kind: claim.OpForget, Key: keys[1]}, {Kind: claim.OpForget, Key: keys[0]}}
 	for i, op := range ops {
-		f.add("once:", op)
+		f.add(names{prefix: "once:"}, op)
 		_ = i
 	}
 	f.seal()
 	for i := range ops {
-		c := f.book(t.Context(), i, i+1, [8]byte{}, false)
+		c := f.book(t.Context(), i, i+1, [8]byte{}, false, nil)
 		c.stamp.sends.Store(1)
 		c.landed = true
 	}

@@ -15,11 +15,12 @@ var StateLua = stateLua
 // test ends.
 func UseMutant(t *testing.T, piece, replacement string) {
 	t.Helper()
-	if strings.Count(stateLua, piece) != 1 {
-		t.Fatalf("%q stands %d times in state.lua, want once", piece, strings.Count(stateLua, piece))
+	text := markerLua + stateLua
+	if n := strings.Count(text, piece); n != 1 {
+		t.Fatalf("%q stands %d times in the script, want once", piece, n)
 	}
 	original := stateScript
-	stateScript = newScript(strings.Replace(stateLua, piece, replacement, 1))
+	stateScript = newScript(strings.Replace(text, piece, replacement, 1))
 	t.Cleanup(func() { stateScript = original })
 }
 
@@ -44,7 +45,7 @@ func (s *Store) OneFlight(t testing.TB) *Store {
 }
 
 // Prefix returns the prefix of s's keys.
-func (s *Store) Prefix() string { return s.prefix }
+func (s *Store) Prefix() string { return s.names.prefix }
 
 // Clock is what is known of a server's clock.
 type Clock struct{ c clock }

@@ -20,9 +20,9 @@ func (s *Store) Get(ctx context.Context, key claim.Key) (claim.Entry, error) {
 	if key.IsZero() {
 		return claim.Entry{}, fmt.Errorf("redisstore: Get: %w: the key is zero", claim.ErrInvalid)
 	}
-	name := string(appendKey(nil, s.prefix, key))
+	name := string(s.names.append(nil, key))
 	page, err := inTime(ctx, s, func() ([]claim.Entry, error) {
-		return s.read(ctx, s.client, []string{name}, s.together)
+		return s.read(ctx, s.client, []string{name})
 	})
 	if err != nil {
 		return claim.Entry{}, fmt.Errorf("redisstore: Get: %w", err)
@@ -34,7 +34,8 @@ func (s *Store) Get(ctx context.Context, key claim.Key) (claim.Entry, error) {
 // with SCAN, which holds none of them up for long; limit is its COUNT.
 // Records that cannot be read make an error that matches claim.ErrCorrupt and
 // names their digests, and the page and the cursor that come with it are good.
-// A failover or a slot that moves during a listing may hide records from it.
+// A failover or a slot that moves during a listing may hide records from it, and
+// so may, in the packed layout, their completion.
 func (s *Store) List(ctx context.Context, filter claim.Filter, cursor string, limit int) (page []claim.Entry, next string, err error) {
 	if limit < 1 {
 		return nil, "", fmt.Errorf("redisstore: List: %w: limit is %d, want 1 or more", claim.ErrInvalid, limit)
@@ -78,13 +79,24 @@ func (s *Store) list(ctx context.Context, cursor string, limit int) (page []clai
 		}
 	}
 	v := servers[at]
-	names, position, err := v.client.Scan(ctx, position, globEscape(s.prefix)+"*", int64(limit)).Result()
+	names, position, err := v.client.Scan(ctx, position, globEscape(s.names.prefix)+"*", int64(limit)).Result()
 	if err != nil {
 		return nil, "", claim.Unavailable(plain(err))
 	}
-	// Other keys may begin with the prefix. Ours are longer by a digest.
-	names = slices.DeleteFunc(names, func(name string) bool { return len(name) != len(s.prefix)+len(claim.Digest{}) })
-	page, err = s.read(ctx, v.client, names, s.together)
+	// Other keys may begin with the prefix. Ours are longer by a digest, or, in the
+	// packed layout, by what names a bucket.
+	page, err = s.read(ctx, v.client, ofLength(names, s.names.bytes()+len(claim.Digest{})))
+	if s.packing != nil && (err == nil || errors.Is(err, claim.ErrCorrupt)) {
+		marked, failure := s.readBuckets(ctx, v.client, ofLength(names, s.names.bytes()+bucketNameBytes))
+		page = append(page, marked...)
+		switch {
+		case failure == nil:
+		case err == nil || !errors.Is(failure, claim.ErrCorrupt):
+			err = failure
+		default:
+			err = fmt.Errorf("%w; %w", err, failure)
+		}
+	}
 	switch {
 	case position != 0:
 		next = strconv.FormatUint(position, 10) + "@" + v.addr
@@ -125,16 +137,19 @@ func globEscape(prefix string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(prefix)
 }
 
-// read returns the records under names, which are keys of ours: all in one
-// script call, or in one for each when they may be in several slots. The entries
-// of those that cannot be read are left out, and named in the error.
-func (s *Store) read(ctx context.Context, client redis.UniversalClient, names []string, together bool) ([]claim.Entry, error) {
-	size := 1
-	if together {
-		size = s.maxBatch
+func ofLength(names []string, length int) (of []string) {
+	for _, name := range names {
+		if len(name) == length {
+			of = append(of, name)
+		}
 	}
-	groups := slices.Collect(slices.Chunk(names, size))
-	replies, err := readGroups(ctx, client, groups)
+	return of
+}
+
+// read returns the records under names, which are keys of ours. The entries of
+// those that cannot be read are left out, and named in the error.
+func (s *Store) read(ctx context.Context, client redis.UniversalClient, names []string) ([]claim.Entry, error) {
+	groups, replies, err := s.readGroups(ctx, client, readScript, names)
 	if err != nil {
 		return nil, err
 	}
@@ -143,8 +158,11 @@ func (s *Store) read(ctx context.Context, client redis.UniversalClient, names []
 		corrupt []string
 	)
 	for i, group := range groups {
+		if len(replies[i]) != 1+2*len(group) {
+			return nil, errReply
+		}
 		for j, name := range group {
-			digest := claim.Digest([]byte(name[len(s.prefix):]))
+			digest := claim.Digest([]byte(name[s.names.bytes():]))
 			entry, ok := decodeEntry(replies[i], j, digest)
 			if !ok {
 				corrupt = append(corrupt, digest.String())
@@ -159,60 +177,81 @@ func (s *Store) read(ctx context.Context, client redis.UniversalClient, names []
 	return page, err
 }
 
-// readGroups runs read.lua for each group of keys, all in one trip. When a
-// server does not know the script it runs them all once more, with its text:
-// reading twice does no harm.
-func readGroups(ctx context.Context, client redis.UniversalClient, groups [][]string) ([][]any, error) {
+// readGroups runs a script that reads for groups of names, many to a call, or one
+// where they may be in several slots, all in one trip. When a server does not know
+// the script it runs them all once more, with its text: reading twice does no
+// harm.
+func (s *Store) readGroups(ctx context.Context, client redis.UniversalClient, script *script, names []string) (groups [][]string, replies [][]any, err error) {
+	size := 1
+	if s.together {
+		size = s.maxBatch
+	}
+	groups = slices.Collect(slices.Chunk(names, size))
 	if len(groups) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	var cmds []redis.Cmder
-	for _, how := range [...][2]any{readScript.evalsha, readScript.eval} {
+	for _, how := range [...][2]any{script.evalsha, script.eval} {
 		cmds = cmds[:0]
 		for _, group := range groups {
-			args := append(make([]any, 0, 3+len(group)), how[0], how[1], len(group))
-			for _, name := range group {
-				args = append(args, name)
-			}
-			cmds = append(cmds, redis.NewSliceCmd(ctx, args...))
+			cmds = append(cmds, redis.NewSliceCmd(ctx, s.readArgs(how, group)...))
 		}
 		err := pipelined(ctx, client, cmds)
 		if err == nil {
 			break
 		}
 		if !slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool { return lacksScript(cmd.Err()) }) {
-			return nil, claim.Unavailable(plain(err))
+			return nil, nil, claim.Unavailable(plain(err))
 		}
 	}
-	replies := make([][]any, len(groups))
+	replies = make([][]any, len(groups))
 	for i, cmd := range cmds {
 		values, err := cmd.(*redis.SliceCmd).Result()
 		if err != nil {
-			return nil, claim.Unavailable(plain(err))
-		}
-		if len(values) != 1+2*len(groups[i]) {
-			return nil, errReply
+			return nil, nil, claim.Unavailable(plain(err))
 		}
 		replies[i] = values
 	}
-	return replies, nil
+	return groups, replies, nil
+}
+
+// readArgs returns the arguments of a script call that reads names.
+func (s *Store) readArgs(how [2]any, names []string) []any {
+	args := append(make([]any, 0, 5+len(names)), how[0], how[1], len(names))
+	if p := s.packing; p != nil {
+		args[2] = 1 + len(names)
+		args = append(args, p.layoutOf(names[0]))
+	}
+	for _, name := range names {
+		args = append(args, name)
+	}
+	if p := s.packing; p != nil {
+		args = append(args, &p.head)
+	}
+	return args
+}
+
+// decodeTime reads the time in the answer of a script that reads.
+func decodeTime(values []any) (claim.Instant, bool) {
+	text, _ := values[0].(string)
+	now, err := strconv.ParseInt(text, 10, 64)
+	return claim.Instant(now), err == nil
 }
 
 // decodeEntry reads the answer about the key at index i.
 func decodeEntry(values []any, i int, d claim.Digest) (entry claim.Entry, ok bool) {
-	text, _ := values[0].(string)
-	now, err := strconv.ParseInt(text, 10, 64)
-	left, ok := values[2+2*i].(int64)
-	if err != nil || !ok {
+	now, ok := decodeTime(values)
+	left, ok2 := values[2+2*i].(int64)
+	if !ok || !ok2 {
 		return entry, false
 	}
-	entry.Digest, entry.Now = d, claim.Instant(now)
+	entry.Digest, entry.Now = d, now
 	switch value := values[1+2*i].(type) {
 	case nil:
 		return entry, true
 	case string:
 		// A record in its last millisecond is there, to the script as well.
-		expires := entry.Now + claim.Instant(max(1, left*1000))
+		expires := entry.Now + claim.Instant(max(1, left))
 		if entry.Record, ok = decodeRecord(value, d, expires); !ok {
 			return entry, false
 		}

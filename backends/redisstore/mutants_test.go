@@ -7,6 +7,14 @@ import (
 	"github.com/oncebus/once/backends/redisstore"
 )
 
+// mutant is a script with a mistake.
+type mutant struct {
+	name, piece, replacement string
+	// from is the round to begin with: mistakes that show in few rounds show
+	// soon after it.
+	from int
+}
+
 // A comparison with the model is worth what it finds. Each of these is a script
 // with one mistake that somebody could make, and TestStateAgainstStep must see
 // it.
@@ -14,12 +22,7 @@ func TestStateAgainstStepFindsMistakes(t *testing.T) {
 	if os.Getenv("ONCE_MUTANTS") == "" {
 		t.Skip("a test of a test, of a minute or two; set ONCE_MUTANTS=1 to run it")
 	}
-	mutants := []struct {
-		name, piece, replacement string
-		// from is the round to begin with: mistakes that show in few rounds show
-		// soon after it.
-		from int
-	}{
+	mutants := []mutant{
 		{"claim without a comparison of tokens", "local mine = sub(record, 66, 81) == sub(op, 1, 16)", "local mine = false", 0},
 		{"repeated claim of a lease that is over", "elseif mine then\n            answer = 'S'", "elseif mine and state == 'R' then\n            answer = 'S'", 0},
 		{"claim of a key released by the same token", "elseif now < deadline and state == 'P' then", "elseif now < deadline then", 0},
@@ -63,23 +66,37 @@ func TestStateAgainstStepFindsMistakes(t *testing.T) {
 		{"revival of what was done that is lost when repeated", "and (same or seen == 'D' and sub(record, 66, 81) == NONE) then", "and same then", 0},
 		{"revival of what was done that is repeated by anybody", "and (same or seen == 'D' and sub(record, 66, 81) == NONE) then", "and (same or seen == 'D') then", 0},
 		{"revival of what was done with its stamp for a fence", "if (tonumber(fence) or 0) < now then fence = NOW end", "", 0},
-		{"revival that lengthens the record", "left = max(1, left * 1000)\n", "left = max(1, left * 2000)\n", 0},
+		{"revival that lengthens the record", "remaining = max(1, remaining * 1000)", "remaining = max(1, remaining * 2000)", 0},
 		{"revival that keeps the attempts", "value = 'R' .. NOW .. ZERO", "value = 'R' .. NOW .. '               1'", 0},
-		{"revival that loses the fence", "format('%16d', left) .. fence .. token", "format('%16d', left) .. '               1' .. token", 0},
+		{"revival that loses the fence", "format('%16d', remaining) .. fence .. token", "format('%16d', remaining) .. '               1' .. token", 0},
 		{"revival that loses the token", "token, known = sub(record, 66, 81), sub(record, 82, 97)", "known = sub(record, 82, 97)", 0},
 		{"revival that loses the fingerprint", "token, known = sub(record, 66, 81), sub(record, 82, 97)", "token = sub(record, 66, 81)", 0},
 	}
 	for _, m := range mutants {
-		t.Run(m.name, func(t *testing.T) {
-			redisstore.UseMutant(t, m.piece, m.replacement)
-			d := newDuel(t)
-			for round := m.from; round < m.from+200; round++ {
-				if err := d.fight(randomScript(round)); err != nil {
-					t.Logf("found in round %d: %.300v", round, err)
-					return
-				}
-			}
-			t.Fatal("not found")
-		})
+		t.Run(m.name, func(t *testing.T) { m.mustBeFound(t, nil) })
 	}
+	packed := []mutant{
+		{"absent without a look at the marker", "(state == '' or (state == 'P'", "(false or (state == 'P'", 0},
+		{"marker that lasts a moment longer", "if left > 0 then return", "if left >= 0 then return", 0},
+		{"marker of the generation before", "now < newer + retention", "now < newer", 0},
+		{"marker of any owner", "'%d%s', units, stamp", "'%d%s', units, '1234'", 0},
+		{"marker that nothing forgets", "local problem = unmark(name)", "local problem", 0},
+		{"marker beside the record", "done[#done + 1] = name", "done[#done + 1] = ''", 0},
+		{"marker that ends with its generation", "ceil((now + kept - g.start) / g.unit)", "ceil((g.close - g.start) / g.unit)", 0},
+	}
+	for _, m := range packed {
+		t.Run(m.name, func(t *testing.T) { m.mustBeFound(t, duelLayouts["packed"]) })
+	}
+}
+
+func (m mutant) mustBeFound(t *testing.T, packed *redisstore.PackedOptions) {
+	redisstore.UseMutant(t, m.piece, m.replacement)
+	d := newDuel(t, packed)
+	for round := m.from; round < m.from+200; round++ {
+		if err := d.fight(randomScript(round)); err != nil {
+			t.Logf("found in round %d: %.300v", round, err)
+			return
+		}
+	}
+	t.Fatal("not found")
 }

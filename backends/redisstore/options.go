@@ -49,6 +49,11 @@ type Options struct {
 	// operation must not wait the millisecond that it may now. Defaults to false.
 	NoCombining bool
 
+	// Packed chooses the packed layout, in which a finished id takes a quarter of the
+	// memory. Programs that share the Prefix must all have it, or none. Defaults to
+	// nil: the plain layout.
+	Packed *PackedOptions
+
 	// Logger is told, at the level warn, by New of settings that are legal and
 	// cost something, and later, at most once a minute, that the clock of a server
 	// was stepped (see Stats). Defaults to slog.Default().
@@ -80,6 +85,7 @@ func (o *Options) withDefaults() Options {
 	if c.WaitTimeout == 0 {
 		c.WaitTimeout = defaultWaitTimeout
 	}
+	c.Packed = c.Packed.withDefaults()
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -97,7 +103,7 @@ func (o *Options) validate() error {
 	case o.WaitTimeout < time.Millisecond:
 		return invalid("WaitTimeout is %v, want at least 1ms", o.WaitTimeout)
 	}
-	return nil
+	return o.Packed.validate()
 }
 
 func invalid(format string, args ...any) error {

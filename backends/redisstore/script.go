@@ -6,11 +6,16 @@ import (
 	"encoding/hex"
 )
 
-//go:embed state.lua
-var stateLua string
-
-//go:embed read.lua
-var readLua string
+var (
+	//go:embed marker.lua
+	markerLua string
+	//go:embed state.lua
+	stateLua string
+	//go:embed read.lua
+	readLua string
+	//go:embed buckets.lua
+	bucketsLua string
+)
 
 // script is one text and the two ways to call it, as arguments that are boxed
 // once and not for every command.
@@ -28,10 +33,12 @@ func newScript(text string) *script {
 }
 
 var (
-	stateScript = newScript(stateLua)
+	stateScript = newScript(markerLua + stateLua)
 	// settleScript is the same machine with leave to write while the server is
 	// over its maxmemory. Redis before 7 cannot compile its first line and says
 	// so; what it was to carry out is then refused as before.
-	settleScript = newScript("#!lua flags=allow-oom\n" + stateLua)
-	readScript   = newScript(readLua)
+	settleScript = newScript("#!lua flags=allow-oom\n" + markerLua + stateLua)
+	readScript   = newScript(markerLua + readLua)
+	// bucketsScript reads the packed layout's hashes.
+	bucketsScript = newScript(markerLua + bucketsLua)
 )

@@ -21,7 +21,7 @@ func (s *Store) apply(ctx context.Context, f *flight, ops []*claim.Op) (landed b
 			op.Fail(err)
 			continue
 		}
-		f.add(s.prefix, op)
+		f.add(s.names, op)
 	}
 	if len(f.ops) == 0 {
 		return true
@@ -53,7 +53,7 @@ func (s *Store) apply(ctx context.Context, f *flight, ops []*claim.Op) (landed b
 func (s *Store) settleWithoutMemory(ctx context.Context, full []*claim.Op) {
 	f := newFlight()
 	for _, op := range full {
-		f.add(s.prefix, op)
+		f.add(s.names, op)
 	}
 	s.book(ctx, f, settleScript)
 	landed := s.send(ctx, f, settleScript)
@@ -85,7 +85,7 @@ func (s *Store) book(ctx context.Context, f *flight, script *script) {
 			size += f.size(end)
 			end++
 		}
-		c := f.book(ctx, first, end, s.nonce(), s.routed)
+		c := f.book(ctx, first, end, s.nonce(), s.routed, s.packing)
 		c.use(script, false)
 		f.cmds = append(f.cmds, c.cmd)
 		first = end

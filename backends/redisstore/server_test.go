@@ -33,137 +33,155 @@ func claimed(t testing.TB, s *redisstore.Store, key claim.Key, req claim.Request
 	return v.Grant
 }
 
+// onEachLayout runs a test on records of both layouts.
+func onEachLayout(t *testing.T, run func(t *testing.T, packed *redisstore.PackedOptions)) {
+	for name, packed := range map[string]*redisstore.PackedOptions{"plain": nil, "packed": {Retention: time.Hour}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, packed)
+		})
+	}
+}
+
 func TestScriptFlushIsNotNoticed(t *testing.T) {
-	s := redistest.StartOwn(t)
-	admin := s.Client()
-	store := newStore(t, s.Client(), &redisstore.Options{MaxBatch: 7})
-	for kind := claim.OpTryClaim; kind <= claim.OpRevive; kind++ {
-		op := prepared(t, store, kind)
-		do(t, admin, "script", "flush")
-		one(t.Context(), store, op)
-		if op.Err != nil {
-			t.Fatalf("%v after SCRIPT FLUSH: %v", kind, op.Err)
-		}
-	}
-	do(t, admin, "script", "flush")
-	if _, err := store.Get(t.Context(), newKey(t)); err != nil {
-		t.Fatalf("Get after SCRIPT FLUSH: %v", err)
-	}
-	// And while flights of many calls are under way.
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for ctx.Err() == nil {
-			_ = admin.ScriptFlush(ctx).Err()
-		}
-	})
-	for range 200 {
-		var ops []*claim.Op
-		for range 30 {
-			ops = append(ops, &claim.Op{Kind: claim.OpTryClaim, Key: newKey(t), Request: newRequest()})
-		}
-		store.Apply(t.Context(), ops)
-		for i, op := range ops {
-			if op.Err != nil || op.Verdict.Outcome != claim.Claimed {
-				t.Fatalf("operation %d: %v, error %v", i, op.Verdict.Outcome, op.Err)
+	onEachLayout(t, func(t *testing.T, packed *redisstore.PackedOptions) {
+		s := redistest.StartOwn(t)
+		admin := s.Client()
+		store := newStore(t, s.Client(), &redisstore.Options{Packed: packed, MaxBatch: 7})
+		for kind := claim.OpTryClaim; kind <= claim.OpRevive; kind++ {
+			op := prepared(t, store, kind)
+			do(t, admin, "script", "flush")
+			one(t.Context(), store, op)
+			if op.Err != nil {
+				t.Fatalf("%v after SCRIPT FLUSH: %v", kind, op.Err)
 			}
 		}
-	}
-	cancel()
-	wg.Wait()
+		do(t, admin, "script", "flush")
+		if _, err := store.Get(t.Context(), newKey(t)); err != nil {
+			t.Fatalf("Get after SCRIPT FLUSH: %v", err)
+		}
+		// And while flights of many calls are under way.
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				_ = admin.ScriptFlush(ctx).Err()
+			}
+		})
+		for range 200 {
+			var ops []*claim.Op
+			for range 30 {
+				ops = append(ops, &claim.Op{Kind: claim.OpTryClaim, Key: newKey(t), Request: newRequest()})
+			}
+			store.Apply(t.Context(), ops)
+			for i, op := range ops {
+				if op.Err != nil || op.Verdict.Outcome != claim.Claimed {
+					t.Fatalf("operation %d: %v, error %v", i, op.Verdict.Outcome, op.Err)
+				}
+			}
+		}
+		cancel()
+		wg.Wait()
+	})
 }
 
 // Without persistence a restart loses the claim. The work that was done under it
 // is still recorded, and the loss is told.
 func TestARestartWithoutPersistenceIsToldAsRecovered(t *testing.T) {
-	s := redistest.StartOwn(t, "--appendonly", "no")
-	store := newStore(t, s.Client(), &redisstore.Options{})
-	key := newKey(t)
-	g := claimed(t, store, key, newRequest())
-	s.Restart()
-	recovered, err := store.MarkDone(t.Context(), key, g, claim.Completion{Retention: time.Hour})
-	if err != nil || !recovered {
-		t.Fatalf("recovered %v, error %v; want true", recovered, err)
-	}
-	if v, err := store.TryClaim(t.Context(), key, newRequest()); err != nil || v.Outcome != claim.Done {
-		t.Fatalf("%v, error %v; want Done", v.Outcome, err)
-	}
+	onEachLayout(t, func(t *testing.T, packed *redisstore.PackedOptions) {
+		s := redistest.StartOwn(t, "--appendonly", "no")
+		store := newStore(t, s.Client(), &redisstore.Options{Packed: packed})
+		key := newKey(t)
+		g := claimed(t, store, key, newRequest())
+		s.Restart()
+		recovered, err := store.MarkDone(t.Context(), key, g, claim.Completion{Retention: time.Hour})
+		if err != nil || !recovered {
+			t.Fatalf("recovered %v, error %v; want true", recovered, err)
+		}
+		if v, err := store.TryClaim(t.Context(), key, newRequest()); err != nil || v.Outcome != claim.Done {
+			t.Fatalf("%v, error %v; want Done", v.Outcome, err)
+		}
+	})
 }
 
 func TestAKilledServerThatSyncsAlwaysKeepsEveryRecord(t *testing.T) {
-	s := redistest.StartOwn(t, "--appendonly", "yes", "--appendfsync", "always")
-	store := newStore(t, s.Client(), &redisstore.Options{})
-	pending, done := newKey(t), newKey(t)
-	req := newRequest()
-	g := claimed(t, store, pending, req)
-	if _, err := store.MarkDone(t.Context(), done, claimed(t, store, done, newRequest()), claim.Completion{Retention: time.Hour}); err != nil {
-		t.Fatal(err)
-	}
-	s.Restart()
-	if v, err := store.TryClaim(t.Context(), pending, req); err != nil || v.Outcome != claim.Claimed || v.Grant != g {
-		t.Fatalf("the claim repeated: %+v, error %v; want the same grant", v, err)
-	}
-	if v, err := store.TryClaim(t.Context(), done, newRequest()); err != nil || v.Outcome != claim.Done {
-		t.Fatalf("%v, error %v; want Done", v.Outcome, err)
-	}
+	onEachLayout(t, func(t *testing.T, packed *redisstore.PackedOptions) {
+		s := redistest.StartOwn(t, "--appendonly", "yes", "--appendfsync", "always")
+		store := newStore(t, s.Client(), &redisstore.Options{Packed: packed})
+		pending, done := newKey(t), newKey(t)
+		req := newRequest()
+		g := claimed(t, store, pending, req)
+		if _, err := store.MarkDone(t.Context(), done, claimed(t, store, done, newRequest()), claim.Completion{Retention: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		s.Restart()
+		if v, err := store.TryClaim(t.Context(), pending, req); err != nil || v.Outcome != claim.Claimed || v.Grant != g {
+			t.Fatalf("the claim repeated: %+v, error %v; want the same grant", v, err)
+		}
+		if v, err := store.TryClaim(t.Context(), done, newRequest()); err != nil || v.Outcome != claim.Done {
+			t.Fatalf("%v, error %v; want Done", v.Outcome, err)
+		}
+	})
 }
 
 // A full server fails closed: it grants nothing. It still knows what is done, and
 // what ends a claim is still recorded.
 func TestAFullServerGrantsNothingAndLosesNothing(t *testing.T) {
-	s := redistest.StartOwn(t, "--maxmemory-policy", "noeviction")
-	admin := s.Client()
-	store := newStore(t, s.Client(), &redisstore.Options{MaxBatch: 4})
-	done := newKey(t)
-	if _, err := store.MarkDone(t.Context(), done, claimed(t, store, done, newRequest()), claim.Completion{Retention: time.Hour}); err != nil {
-		t.Fatal(err)
-	}
-	full := func(yes bool) {
-		limit := "0"
-		if yes {
-			limit = "1"
+	onEachLayout(t, func(t *testing.T, packed *redisstore.PackedOptions) {
+		s := redistest.StartOwn(t, "--maxmemory-policy", "noeviction")
+		admin := s.Client()
+		store := newStore(t, s.Client(), &redisstore.Options{Packed: packed, MaxBatch: 4})
+		done := newKey(t)
+		if _, err := store.MarkDone(t.Context(), done, claimed(t, store, done, newRequest()), claim.Completion{Retention: time.Hour}); err != nil {
+			t.Fatal(err)
 		}
-		do(t, admin, "config", "set", "maxmemory", limit)
-	}
-	for _, batched := range []bool{false, true} {
-		for kind := claim.OpTryClaim; kind <= claim.OpRevive; kind++ {
-			op := prepared(t, store, kind)
-			if kind == claim.OpMarkDone {
-				op.Completion.Result = []byte("result")
+		full := func(yes bool) {
+			limit := "0"
+			if yes {
+				limit = "1"
 			}
-			full(true)
-			ops := []*claim.Op{op}
-			if batched {
-				for range 3 {
-					ops = append(ops, &claim.Op{Kind: claim.OpTryClaim, Key: newKey(t), Request: newRequest()},
-						&claim.Op{Kind: claim.OpTryClaim, Key: done, Request: newRequest()})
+			do(t, admin, "config", "set", "maxmemory", limit)
+		}
+		for _, batched := range []bool{false, true} {
+			for kind := claim.OpTryClaim; kind <= claim.OpRevive; kind++ {
+				op := prepared(t, store, kind)
+				if kind == claim.OpMarkDone && packed == nil {
+					op.Completion.Result = []byte("result")
 				}
-				store.Apply(t.Context(), ops)
-			} else {
-				one(t.Context(), store, op)
-			}
-			full(false)
-			for _, other := range ops[1:] {
-				if other.Key == done && (other.Err != nil || other.Verdict.Outcome != claim.Done) {
-					t.Fatalf("beside %v: %v, error %v; want Done", kind, other.Verdict.Outcome, other.Err)
+				full(true)
+				ops := []*claim.Op{op}
+				if batched {
+					for range 3 {
+						ops = append(ops, &claim.Op{Kind: claim.OpTryClaim, Key: newKey(t), Request: newRequest()},
+							&claim.Op{Kind: claim.OpTryClaim, Key: done, Request: newRequest()})
+					}
+					store.Apply(t.Context(), ops)
+				} else {
+					one(t.Context(), store, op)
 				}
-				// Redis refuses the first write of a script alone, and to it the DEL of
-				// Forget is one: it has just freed memory.
-				if other.Key != done && kind != claim.OpForget && !redis.HasErrorPrefix(other.Err, "OOM") {
-					t.Fatalf("beside %v: %v, error %v; want to be refused", kind, other.Verdict.Outcome, other.Err)
+				full(false)
+				for _, other := range ops[1:] {
+					if other.Key == done && (other.Err != nil || other.Verdict.Outcome != claim.Done) {
+						t.Fatalf("beside %v: %v, error %v; want Done", kind, other.Verdict.Outcome, other.Err)
+					}
+					// Redis refuses the first write of a script alone, and to it the DEL of
+					// Forget is one: it has just freed memory.
+					if other.Key != done && kind != claim.OpForget && !redis.HasErrorPrefix(other.Err, "OOM") {
+						t.Fatalf("beside %v: %v, error %v; want to be refused", kind, other.Verdict.Outcome, other.Err)
+					}
 				}
-			}
-			if kind == claim.OpTryClaim || kind == claim.OpRevive {
-				if !errors.Is(op.Err, claim.ErrUnavailable) || !redis.HasErrorPrefix(op.Err, "OOM") {
-					t.Fatalf("%v on a full server: %v, error %v; want ErrUnavailable because of OOM", kind, op.Verdict.Outcome, op.Err)
+				if kind == claim.OpTryClaim || kind == claim.OpRevive {
+					if !errors.Is(op.Err, claim.ErrUnavailable) || !redis.HasErrorPrefix(op.Err, "OOM") {
+						t.Fatalf("%v on a full server: %v, error %v; want ErrUnavailable because of OOM", kind, op.Verdict.Outcome, op.Err)
+					}
+					continue
 				}
-				continue
-			}
-			if op.Err != nil {
-				t.Fatalf("%v on a full server: %v", kind, op.Err)
+				if op.Err != nil {
+					t.Fatalf("%v on a full server: %v", kind, op.Err)
+				}
 			}
 		}
-	}
+	})
 }
 
 // Redis before 7 knows no allow-oom.
@@ -234,55 +252,57 @@ func TestARevokedPermissionFailsClosed(t *testing.T) {
 // What this version did not write is an error for the operation that meets it,
 // never "absent", and for no other operation.
 func TestAValueThatIsNoRecordIsCorrupt(t *testing.T) {
-	s := redistest.Start(t)
-	client := s.Client()
-	store := newStore(t, client, &redisstore.Options{Prefix: s.Prefix})
-	header := "               8" + "               1" + "           60000" + "               7" + strings.Repeat("t", 16) + strings.Repeat("\x00", 16)
-	for name, args := range map[string][]any{
-		"a list":                         {"rpush", "a"},
-		"a hash":                         {"hset", "a", "b"},
-		"an empty string":                {"set", ""},
-		"json":                           {"set", `{"state":"done"}`},
-		"a newer version":                {"set", "Q" + header + "\x00\x01c\x01i"},
-		"a negative number":              {"set", "-5"},
-		"a number with a dot":            {"set", "1.5"},
-		"a number without an end":        {"set", "17"},
-		"a pending record cut":           {"set", "P" + header[:60]},
-		"a pending record of no numbers": {"set", "P" + strings.Repeat("x", 120)},
-		"a dead record cut":              {"set", "X" + header + "             999" + "reason"},
-		"a done record cut":              {"set", "D" + "               7"},
-		"a done record of flags":         {"set", "D" + "               7" + strings.Repeat("\x00", 16) + "9"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			key, before, after := newKey(t), newKey(t), newKey(t)
-			do(t, client, append([]any{args[0], nameOf(s.Prefix, key)}, args[1:]...)...)
-			ops := []*claim.Op{
-				{Kind: claim.OpTryClaim, Key: before, Request: newRequest()},
-				{Kind: claim.OpTryClaim, Key: key, Request: newRequest()},
-				{Kind: claim.OpTryClaim, Key: after, Request: newRequest()},
-			}
-			store.Apply(t.Context(), ops)
-			for i, op := range ops {
-				if i == 1 && !errors.Is(op.Err, claim.ErrCorrupt) {
-					t.Errorf("%+v, error %v; want ErrCorrupt", op.Verdict, op.Err)
+	onEachLayout(t, func(t *testing.T, packed *redisstore.PackedOptions) {
+		s := redistest.Start(t)
+		client := s.Client()
+		store := newStore(t, client, &redisstore.Options{Packed: packed, Prefix: s.Prefix})
+		header := "               8" + "               1" + "           60000" + "               7" + strings.Repeat("t", 16) + strings.Repeat("\x00", 16)
+		for name, args := range map[string][]any{
+			"a list":                         {"rpush", "a"},
+			"a hash":                         {"hset", "a", "b"},
+			"an empty string":                {"set", ""},
+			"json":                           {"set", `{"state":"done"}`},
+			"a newer version":                {"set", "Q" + header + "\x00\x01c\x01i"},
+			"a negative number":              {"set", "-5"},
+			"a number with a dot":            {"set", "1.5"},
+			"a number without an end":        {"set", "17"},
+			"a pending record cut":           {"set", "P" + header[:60]},
+			"a pending record of no numbers": {"set", "P" + strings.Repeat("x", 120)},
+			"a dead record cut":              {"set", "X" + header + "             999" + "reason"},
+			"a done record cut":              {"set", "D" + "               7"},
+			"a done record of flags":         {"set", "D" + "               7" + strings.Repeat("\x00", 16) + "9"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				key, before, after := newKey(t), newKey(t), newKey(t)
+				do(t, client, append([]any{args[0], nameOf(s.Prefix, key)}, args[1:]...)...)
+				ops := []*claim.Op{
+					{Kind: claim.OpTryClaim, Key: before, Request: newRequest()},
+					{Kind: claim.OpTryClaim, Key: key, Request: newRequest()},
+					{Kind: claim.OpTryClaim, Key: after, Request: newRequest()},
 				}
-				if i != 1 && op.Err != nil {
-					t.Errorf("an operation beside it: %v", op.Err)
+				store.Apply(t.Context(), ops)
+				for i, op := range ops {
+					if i == 1 && !errors.Is(op.Err, claim.ErrCorrupt) {
+						t.Errorf("%+v, error %v; want ErrCorrupt", op.Verdict, op.Err)
+					}
+					if i != 1 && op.Err != nil {
+						t.Errorf("an operation beside it: %v", op.Err)
+					}
 				}
-			}
-			if _, err := store.Get(t.Context(), key); !errors.Is(err, claim.ErrCorrupt) {
-				t.Errorf("Get: error %v, want ErrCorrupt", err)
-			}
-			page, next, err := listAll(t.Context(), store)
-			if !errors.Is(err, claim.ErrCorrupt) || !strings.Contains(err.Error(), key.Digest().String()) || len(page) < 2 || next != "" {
-				t.Errorf("List: %d records, error %v; want the others, and ErrCorrupt with the digest", len(page), err)
-			}
-			if ttl := client.PTTL(t.Context(), nameOf(s.Prefix, key)).Val(); ttl > 0 {
-				t.Errorf("the value was changed")
-			}
-			do(t, client, "del", nameOf(s.Prefix, key))
-		})
-	}
+				if _, err := store.Get(t.Context(), key); !errors.Is(err, claim.ErrCorrupt) {
+					t.Errorf("Get: error %v, want ErrCorrupt", err)
+				}
+				page, next, err := listAll(t.Context(), store)
+				if !errors.Is(err, claim.ErrCorrupt) || !strings.Contains(err.Error(), key.Digest().String()) || len(page) < 2 || next != "" {
+					t.Errorf("List: %d records, error %v; want the others, and ErrCorrupt with the digest", len(page), err)
+				}
+				if ttl := client.PTTL(t.Context(), nameOf(s.Prefix, key)).Val(); ttl > 0 {
+					t.Errorf("the value was changed")
+				}
+				do(t, client, "del", nameOf(s.Prefix, key))
+			})
+		}
+	})
 }
 
 // listAll lists everything, on past records that cannot be read.
@@ -303,30 +323,32 @@ func listAll(ctx context.Context, s *redisstore.Store) (all []claim.Entry, curso
 // A server that was demoted refuses writes. go-redis must see it, or it would
 // stay with that server.
 func TestAReplicaGrantsNothing(t *testing.T) {
-	primary, replica := redistest.StartReplica(t)
-	key := newKey(t)
-	store := newStore(t, primary.Client(), &redisstore.Options{})
-	if _, err := store.MarkDone(t.Context(), key, claimed(t, store, key, newRequest()), claim.Completion{Retention: time.Hour}); err != nil {
-		t.Fatal(err)
-	}
-	do(t, primary.Client(), "wait", 1, 5000)
+	onEachLayout(t, func(t *testing.T, packed *redisstore.PackedOptions) {
+		primary, replica := redistest.StartReplica(t)
+		key := newKey(t)
+		store := newStore(t, primary.Client(), &redisstore.Options{Packed: packed})
+		if _, err := store.MarkDone(t.Context(), key, claimed(t, store, key, newRequest()), claim.Completion{Retention: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		do(t, primary.Client(), "wait", 1, 5000)
 
-	o := replica.Options()
-	o.MaxRetries = -1
-	client := redis.NewClient(o)
-	t.Cleanup(func() { _ = client.Close() })
-	behind := newStore(t, client, &redisstore.Options{})
-	stale := client.PoolStats().StaleConns
-	_, err := behind.TryClaim(t.Context(), newKey(t), newRequest())
-	if !errors.Is(err, claim.ErrUnavailable) || !redis.IsReadOnlyError(err) {
-		t.Fatalf("error %v, want ErrUnavailable because of READONLY", err)
-	}
-	if client.PoolStats().TotalConns != 0 && client.PoolStats().StaleConns == stale {
-		t.Errorf("go-redis kept the connection to the replica")
-	}
-	if v, err := behind.TryClaim(t.Context(), key, newRequest()); err != nil || v.Outcome != claim.Done {
-		t.Fatalf("what is done: %v, error %v; want Done", v.Outcome, err)
-	}
+		o := replica.Options()
+		o.MaxRetries = -1
+		client := redis.NewClient(o)
+		t.Cleanup(func() { _ = client.Close() })
+		behind := newStore(t, client, &redisstore.Options{Packed: packed})
+		stale := client.PoolStats().StaleConns
+		_, err := behind.TryClaim(t.Context(), newKey(t), newRequest())
+		if !errors.Is(err, claim.ErrUnavailable) || !redis.IsReadOnlyError(err) {
+			t.Fatalf("error %v, want ErrUnavailable because of READONLY", err)
+		}
+		if client.PoolStats().TotalConns != 0 && client.PoolStats().StaleConns == stale {
+			t.Errorf("go-redis kept the connection to the replica")
+		}
+		if v, err := behind.TryClaim(t.Context(), key, newRequest()); err != nil || v.Outcome != claim.Done {
+			t.Fatalf("what is done: %v, error %v; want Done", v.Outcome, err)
+		}
+	})
 }
 
 // A done record was a number with the whole fence before there were stamps.

@@ -39,7 +39,7 @@ func (s *Store) combiner(ctx context.Context, key claim.Key) *claim.Combiner {
 	if !s.singles.divided {
 		return s.singles.common
 	}
-	node := s.nodeOf(ctx, string(appendKey(nil, s.prefix, key)))
+	node := s.nodeOf(ctx, string(s.names.append(nil, key)))
 	if node == nil {
 		return s.singles.common
 	}

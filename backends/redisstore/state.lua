@@ -2,8 +2,10 @@
 -- atomic call. claim.Step is the same machine in Go, branch by branch; a test
 -- drives both with the same operations and compares answers and records.
 --
--- KEYS[i]     the key of operation i; one key may stand there more than once
+-- KEYS[i]     the key of operation i; one key may stand there more than once.
+--             With the packed layout, before them: the layout record
 -- ARGV[1]     the nonce of the call, 8 bytes
+--             With the packed layout, then: its head, as in marker.lua
 -- ARGV[2..]   runs: a head, which is for operations of one kind on the same
 --             terms, and a body for each of them, in the order of the keys
 --
@@ -58,9 +60,14 @@
 -- Any other value is not ours or is newer than this file: B, never "absent".
 -- Redis alone ends records; it counts their lives in milliseconds, rounded up.
 --
+-- Where there is none, or one that is not running, a marker of the packed layout
+-- may say that it is done.
+--
 -- Redis keeps what a script wrote before it failed, so every operation decides
 -- first and writes with one command, its last; and pcall, not call: an error in
--- one operation must not take the answers of the others with it.
+-- one operation must not take the answers of the others with it. An operation on
+-- a marker writes twice, and one of the two decides: the marker, which wins over
+-- the record, is set before the record goes and removed after it came.
 --
 -- What follows is fast on purpose. All Lua of a batch of claims and completions
 -- costs less than their GETs and SETs, because what is the same for a run is made
@@ -87,6 +94,12 @@ local function millis(micros)
 end
 
 local answers, key, arg = {ARGV[1], NOW}, 0, 1
+local lookup, mark, unmark, packs
+if ARGV[2] and find(ARGV[2], '^[GH]') then
+  lookup, mark, unmark = markers(now, ARGV[2])
+  key, arg = 1, 2
+  if tonumber(sub(ARGV[2], 2, 17)) > 0 then packs = tonumber(sub(ARGV[2], 18, 33)) end
+end
 
 while key < #KEYS do
   -- The terms of the run.
@@ -105,6 +118,7 @@ while key < #KEYS do
     due = format('%16d', now + term)
   end
   local same -- the retention that life was made of, where the records have it
+  local done -- the records of a run that markers took the place of
 
   while key < last do
     key, arg = key + 1, arg + 1
@@ -130,6 +144,15 @@ while key < #KEYS do
       end
     end
 
+    local left -- of the retention, where a marker says so
+    if lookup and not answer and not refusal and (state == '' or (state == 'P' or state == 'R')
+      and (now >= (tonumber(sub(record, 2, 17)) or 0) or kind == 'X' or kind == 'F' or kind == 'V')) then
+      local stamp, problem
+      stamp, left, problem = lookup(name)
+      if stamp then state, record = '0', stamp end
+      if problem == 'B' then answer = 'B' else refusal = problem end
+    end
+
     if answer or refusal then
       -- Whatever was asked for, this is no record to do it with.
 
@@ -142,15 +165,15 @@ while key < #KEYS do
         if wanted ~= known and wanted ~= NONE and known ~= NONE then
           answer = 'M'
         elseif state == '0' or state == 'D' then
-          local left = command('PTTL', name)
-          if type(left) == 'table' then
-            refusal = left
-          elseif left < 0 then
+          local remaining = left or command('PTTL', name)
+          if type(remaining) == 'table' then
+            refusal = remaining
+          elseif remaining < 0 then
             answer = 'B' -- ours have an end
           elseif state == '0' then
-            answer = 'F' .. format('%16d', max(1, left * 1000))
+            answer = 'F' .. format('%16d', left or max(1, remaining * 1000))
           else
-            answer = 'D' .. format('%16d', max(1, left * 1000)) .. sub(record, 34, 34)
+            answer = 'D' .. format('%16d', max(1, remaining * 1000)) .. sub(record, 34, 34)
               .. format('%16d', #record - 34) .. sub(record, 35)
           end
         elseif state == 'X' then
@@ -199,6 +222,15 @@ while key < #KEYS do
         -- fall, so a fence that is ahead of the clock, which was set back, is kept.
         if flags == '0' and known == NONE and (tonumber(sub(op, 1, 16)) or 0) <= now then
           value = sub(op, 33, 36)
+          if packs and term <= packs then
+            local problem = mark(name, term, value)
+            if problem == 'B' then answer = 'B' else refusal = problem end
+            if not problem then
+              done = done or {'DEL'}
+              done[#done + 1] = name
+            end
+            value = nil
+          end
         else
           value = 'D' .. sub(op, 1, 16) .. known .. flags .. sub(op, 54)
         end
@@ -286,13 +318,13 @@ while key < #KEYS do
         if state == 'R' and sub(record, 18, 33) == ZERO
           and (same or seen == 'D' and sub(record, 66, 81) == NONE) then answer = 'O' end
       else
-        local left, token, known = command('PTTL', name), NONE, NONE
-        if type(left) == 'table' then
-          refusal = left
-        elseif left < 0 then
+        local remaining, token, known = left or command('PTTL', name), NONE, NONE
+        if type(remaining) == 'table' then
+          refusal = remaining
+        elseif remaining < 0 then
           answer = 'B'
         else
-          left = max(1, left * 1000)
+          if not left then remaining = max(1, remaining * 1000) end
           if shown == 'D' then
             if (tonumber(fence) or 0) < now then fence = NOW end
             if state == 'D' then known = sub(record, 18, 33) end
@@ -300,8 +332,8 @@ while key < #KEYS do
             -- The token stays, so that a late copy of the old claim is Stale.
             token, known = sub(record, 66, 81), sub(record, 82, 97)
           end
-          value = 'R' .. NOW .. ZERO .. format('%16d', left) .. fence .. token .. known .. sub(op, 18)
-          px, answer = millis(left), 'O'
+          value = 'R' .. NOW .. ZERO .. format('%16d', remaining) .. fence .. token .. known .. sub(op, 18)
+          px, answer = millis(remaining), 'O'
         end
       end
     end
@@ -310,6 +342,11 @@ while key < #KEYS do
       local reply = command('SET', name, value, 'PX', px)
       if reply.err then refusal = reply end
     end
+    if left and answer == 'O' and (kind == 'F' or kind == 'V') and not refusal then
+      -- Until here the marker has decided.
+      local problem = unmark(name)
+      if problem == 'B' then answer = 'B' else refusal = problem end
+    end
     if refusal then
       local message = refusal.err
       -- go-redis leaves a server that was demoted when it sees READONLY, and only
@@ -317,8 +354,9 @@ while key < #KEYS do
       if sub(message, 1, 8) == 'READONLY' then return refusal end
       answer = 'E' .. format('%16d', #message) .. message
     end
-    answers[key + 2] = answer
+    answers[#answers + 1] = answer
   end
+  if done then command(unpack(done)) end
 end
 
 return table.concat(answers)

@@ -19,22 +19,40 @@ import (
 // The script and claim.Step are one machine, written twice. Every operation
 // here is carried out by both, and so must every answer and every record agree.
 func TestStateAgainstStep(t *testing.T) {
-	d := newDuel(t)
-	for round := range 40 {
-		if err := d.fight(randomScript(round)); err != nil {
-			t.Fatalf("round %d: %v", round, err)
-		}
+	for name, packed := range duelLayouts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDuel(t, packed)
+			for round := range 40 {
+				if err := d.fight(randomScript(round)); err != nil {
+					t.Fatalf("round %d: %v", round, err)
+				}
+			}
+		})
 	}
+}
+
+// duelLayouts are the layouts that are compared with the model. A generation of
+// the packed one lasts for a few moves, and some completions ask for more than
+// its retention.
+var duelLayouts = map[string]*redisstore.PackedOptions{
+	"plain":  nil,
+	"packed": {ExpectedIDs: 1, Retention: 120 * time.Millisecond},
 }
 
 func FuzzStateAgainstStep(f *testing.F) {
 	for round := range 8 {
 		f.Add(randomScript(round)[:80])
 	}
-	d := newDuel(f)
+	var duels []*duel
+	for _, packed := range duelLayouts {
+		duels = append(duels, newDuel(f, packed))
+	}
 	f.Fuzz(func(t *testing.T, script []byte) {
-		if err := d.fight(script); err != nil {
-			t.Fatal(err)
+		for _, d := range duels {
+			if err := d.fight(script); err != nil {
+				t.Fatalf("packed %v: %v", d.packed != nil, err)
+			}
 		}
 	})
 }
@@ -51,17 +69,22 @@ func randomScript(round int) []byte {
 // duel drives a store and the model together.
 type duel struct {
 	server *redistest.MiniServer
+	packed *redisstore.PackedOptions
 	store  *redisstore.Store
 	round  int
 }
 
-func newDuel(t testing.TB) *duel {
+func newDuel(t testing.TB, packed *redisstore.PackedOptions) *duel {
 	m := redistest.Mini(t)
-	return &duel{server: m, store: newStore(t, m.Client(), &redisstore.Options{MaxBatch: 3})}
+	return &duel{server: m, packed: packed, store: newStore(t, m.Client(), &redisstore.Options{MaxBatch: 3, Packed: packed})}
 }
 
 // moves reads decisions from a script, and zeros when it is over.
-type moves struct{ script []byte }
+type moves struct {
+	script []byte
+	// bare makes most completions such that there is nothing to keep of them.
+	bare bool
+}
 
 func (m *moves) pick(n int) int {
 	if len(m.script) == 0 {
@@ -84,11 +107,13 @@ func (d *duel) fight(script []byte) error {
 	d.round++
 	ctx := context.Background()
 	var (
-		m       = moves{script}
+		m       = moves{script: script, bare: d.packed != nil}
 		keys    [2]claim.Key
 		tokens  [3]claim.Token
 		records = map[claim.Key]claim.Record{}
 		grants  = map[claim.Key][]claim.Grant{}
+		// Markers tell their end to the microsecond.
+		marked = map[claim.Key]bool{}
 	)
 	for i := range keys {
 		var err error
@@ -119,12 +144,14 @@ func (d *duel) fight(script []byte) error {
 			rec := records[op.Key]
 			next, write := claim.Step(rec, &model, now)
 			if write {
-				if op.Kind != claim.OpRevive {
+				if op.Kind != claim.OpRevive || marked[op.Key] {
 					// Redis counts lives in milliseconds, and ours are rounded up.
 					const ms = claim.Instant(1000)
 					next.Expires = now + (next.Expires-now+ms-1)/ms*ms
 				}
 				records[op.Key] = next
+				bare := next.State == claim.StateDone && 1000 <= next.Fence && next.Fence < 10_000
+				marked[op.Key] = bare && d.packed != nil && op.Completion.Retention <= d.packed.Retention
 			}
 			if model.Verdict.Outcome == claim.Claimed {
 				grants[op.Key] = append(grants[op.Key], model.Verdict.Grant)
@@ -158,6 +185,10 @@ func (m *moves) op(key claim.Key, tokens []claim.Token, grants map[claim.Key][]c
 	ms := func(n int) time.Duration { return time.Duration(1+m.pick(n)) * time.Millisecond }
 	op := &claim.Op{Kind: claim.OpKind(1 + m.pick(7)), Key: key}
 	fingerprint := [...]claim.Fingerprint{{}, {}, {1}, {2, 0, ' '}}[m.pick(4)]
+	bare := m.bare && m.pick(8) > 0
+	if bare {
+		fingerprint = claim.Fingerprint{}
+	}
 	op.Request = claim.Request{Token: tokens[m.pick(len(tokens))], TTL: ms(60) + m.moment(), Fingerprint: fingerprint,
 		MaxAttempts: m.pick(4), Takeover: claim.Takeover(m.pick(2))}
 	op.Request.Retention = op.Request.TTL.Truncate(time.Millisecond) + ms(100)
@@ -188,6 +219,9 @@ func (m *moves) op(key claim.Key, tokens []claim.Token, grants map[claim.Key][]c
 	}
 	op.Completion = claim.Completion{Retention: ms(200), Result: result,
 		Omitted: result == nil && m.pick(4) == 0, Fingerprint: fingerprint}
+	if bare {
+		op.Completion.Result, op.Completion.Omitted = nil, false
+	}
 	op.Reason = [...]string{"", "broken", "\xff\x00\n", strings.Repeat("é", 2000)}[m.pick(4)]
 	return op
 }

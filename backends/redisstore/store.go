@@ -19,7 +19,8 @@ import (
 // claim.Batcher and claim.Inspector.
 type Store struct {
 	client       redis.UniversalClient
-	prefix       string
+	names        names
+	packing      *packing // nil: the plain layout
 	maxBatch     int
 	waitReplicas int
 	waitTimeout  time.Duration
@@ -62,7 +63,7 @@ func New(ctx context.Context, client redis.UniversalClient, o *Options) (*Store,
 	}
 	s := &Store{
 		client:       client,
-		prefix:       opts.Prefix,
+		names:        names{prefix: opts.Prefix},
 		maxBatch:     opts.MaxBatch,
 		waitReplicas: opts.WaitReplicas,
 		waitTimeout:  opts.WaitTimeout,
@@ -71,6 +72,9 @@ func New(ctx context.Context, client redis.UniversalClient, o *Options) (*Store,
 	_, single := client.(*redis.Client)
 	s.together = single || hashTagged(opts.Prefix)
 	s.routed = !single
+	if err := s.setLayout(&opts); err != nil {
+		return nil, err
+	}
 	if err := s.setSingles(&opts); err != nil {
 		return nil, err
 	}
