@@ -6,10 +6,8 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"sync/atomic"
 	"time"
 
-	"github.com/oncebus/once/backends/memstore"
 	"github.com/oncebus/once/dedupe"
 )
 
@@ -18,26 +16,15 @@ import (
 func (b *bench) flat() error {
 	first, all := 1_000_000/b.set.shrink, 10_000_000/b.set.shrink
 	before := runtime.NumGoroutine()
-	// By a clock that moves with the messages there are always as many records.
-	const perMessage = 10 * time.Microsecond
-	begun, handled := time.Now(), atomic.Int64{}
-	store, err := memstore.New(&memstore.Options{Now: func() time.Time { return begun.Add(time.Duration(handled.Load()) * perMessage) }})
+	store, err := b.forgetful()
 	if err != nil {
-		return fmt.Errorf("bench: %w", err)
+		return err
 	}
-	d, err := dedupe.New(store, &dedupe.Options{Consumer: "bench", Logger: quiet(), Lease: soon, ClaimTimeout: soon * 4 / 5, Retention: 2 * soon})
+	d, err := dedupe.New(store, &dedupe.Options{Consumer: "bench", Logger: quiet(), Retention: shortest})
 	if err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
 	w := b.quick(b.do("memstore Do", nil, d, ceilingConns), batchSize)
-	handle := w.open
-	w.open = func(caller int) (func(uint64) error, error) {
-		f, err := handle(caller)
-		return func(n uint64) error {
-			handled.Add(batchSize)
-			return f(n)
-		}, err
-	}
 	if err := b.fill(w, first); err != nil {
 		return err
 	}
@@ -50,7 +37,7 @@ func (b *bench) flat() error {
 		return fmt.Errorf("bench: flat: %w", err)
 	}
 	left := leftAfter(b.ctx, before)
-	b.found(flatHeap, (late-early)/(1<<20), "memstore with %s live records, four callers, after a collection each; %.1f MiB at the end", grouped((2 * soon).Microseconds()), late/(1<<20))
+	b.found(flatHeap, (late-early)/(1<<20), "memstore with %s live records, four callers, after a collection each; %.1f MiB at the end", grouped(live), late/(1<<20))
 	b.found(flatRoutines, float64(left), "above those before New")
 	return nil
 }

@@ -46,10 +46,6 @@ func (b *bench) deduper(store claim.Store, o dedupe.Options) (*dedupe.Deduper, e
 	return d, nil
 }
 
-// soon is a lease in which a machine handles not too many messages, and which it
-// outlives when it is busy.
-const soon = time.Second
-
 func nothing(context.Context) ([]byte, error) { return nil, nil }
 
 // do is the whole pipeline around a handler that does nothing, one message a call.
@@ -124,9 +120,28 @@ func (b *bench) redisDeduper() (*dedupe.Deduper, error) {
 // memory returns a Deduper on a memstore that forgets what it handled soon, as
 // one that runs for long does.
 func (b *bench) memory() (*dedupe.Deduper, error) {
-	store, err := memstore.New(&memstore.Options{MaxRecords: 1 << 24, MaxBytes: 8 << 30})
+	store, err := b.forgetful()
+	if err != nil {
+		return nil, err
+	}
+	return b.deduper(store, dedupe.Options{Retention: shortest})
+}
+
+// shortest is the least Retention with the default Lease. A busy machine would
+// outlive a shorter lease.
+const shortest = time.Minute
+
+// live is how many records a forgetful store has in the long run.
+const live = 200_000
+
+// forgetful returns a memstore whose clock moves with the messages, so that
+// always as many records end as come.
+func (b *bench) forgetful() (*memstore.Store, error) {
+	store, err := memstore.New(&memstore.Options{Now: func() time.Time {
+		return time.Now().Add(time.Duration(b.ids.next.Load()) * (shortest / live))
+	}})
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
-	return b.deduper(store, dedupe.Options{Lease: soon, ClaimTimeout: soon * 4 / 5, Retention: 2 * soon})
+	return store, nil
 }
