@@ -2,6 +2,11 @@
 
 package main
 
+import (
+	"github.com/oncebus/once/backends/redisstore"
+	"github.com/oncebus/once/dedupe"
+)
+
 // batches measures batches of a hundred against R, which sends a hundred at a time
 // too.
 func (b *bench) batches() error {
@@ -9,7 +14,15 @@ func (b *bench) batches() error {
 	if err != nil {
 		return err
 	}
-	ways := []*way{b.limit, b.batch("WrapBatch", b.redis, d)}
+	store, err := b.store(b.redis, &redisstore.Options{Prefix: "packed:", Packed: &redisstore.PackedOptions{ExpectedIDs: manyIDs}})
+	if err != nil {
+		return err
+	}
+	packed, err := b.deduper(store, dedupe.Options{})
+	if err != nil {
+		return err
+	}
+	ways := []*way{b.limit, b.batch("WrapBatch", b.redis, d), b.batch("WrapBatch, packed", b.redis, packed)}
 	all, err := b.turns("batches", b.set.turns, ways...)
 	if err != nil {
 		return err

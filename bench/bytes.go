@@ -4,7 +4,9 @@ package main
 
 import (
 	"strings"
+	"time"
 
+	"github.com/oncebus/once/backends/redisstore"
 	"github.com/oncebus/once/dedupe"
 )
 
@@ -35,10 +37,45 @@ func (b *bench) bytes() error {
 		return err
 	}
 	b.found(plainBytes, plain, "used_memory of a server of its own, by %s ids handled in batches", grouped(int64(ids)))
+	if err := b.packedBytes(ids); err != nil {
+		return err
+	}
 	_, err = b.perID("a response of 200 bytes as JSON under prefix and UUID", false, ids/4, func(s *server) (*way, error) {
 		return b.responses(s)
 	})
 	return err
+}
+
+// packedBytes measures the packed layout: full hashes of one generation, and what
+// is there while generations come and go.
+func (b *bench) packedBytes(ids int) error {
+	// A generation has half of what is expected in a retention.
+	o := &redisstore.Options{Packed: &redisstore.PackedOptions{ExpectedIDs: 2 * ids}}
+	full, err := b.perID("Once, packed, one generation", true, ids, func(s *server) (*way, error) {
+		store, err := b.store(s, o)
+		if err != nil {
+			return nil, err
+		}
+		d, err := b.deduper(store, dedupe.Options{})
+		return b.batch("WrapBatch", s, d), err
+	})
+	if err != nil {
+		return err
+	}
+	b.found(packedBytes, full, "used_memory of a server of its own, by %s ids handled in batches, which are half of ExpectedIDs", grouped(int64(ids)))
+
+	retention, inEach := 12*time.Second, 300_000
+	if b.set.short {
+		retention, inEach = 2*time.Second, 10_000
+	}
+	o = &redisstore.Options{Packed: &redisstore.PackedOptions{ExpectedIDs: inEach, Retention: retention}}
+	steady, err := b.steady(o, inEach, retention)
+	if err != nil {
+		return err
+	}
+	b.report.Layouts = append(b.report.Layouts, layout{"Once, packed, steady state", significant(steady), inEach, true})
+	b.found(steadyBytes, steady, "the same, on average over a retention of %v in which %s ids come and as many go", retention, grouped(int64(inEach)))
+	return nil
 }
 
 // perID returns the bytes that an id takes which was handled the way that open
