@@ -198,14 +198,14 @@ func (c *call) head() {
 		bytes = c.heads[:1][0].b[:0]
 	}
 	// Enough at once: an array that grew would leave heads behind in the old one.
-	bytes = slices.Grow(bytes, runs*headBytes)
+	bytes = slices.Grow(bytes, runs*headBytes+len(c.ops)*stampBytes)
 	c.heads = slices.Grow(c.heads[:0], runs)
 	for first, i := 0, 1; i <= len(c.ops); i++ {
 		if i < len(c.ops) && sameTerms(c.ops[i-1], c.ops[i]) {
 			continue
 		}
 		start := len(bytes)
-		bytes = appendHead(bytes, c.ops[first], i-first)
+		bytes = appendHead(bytes, c.ops[first:i])
 		c.heads = append(c.heads, blob{bytes[start:]})
 		first = i
 	}

@@ -29,6 +29,7 @@ var nonceForTests = [8]byte([]byte("nonce-01"))
 
 // answers are replies that state.lua gives, with now = 1000.
 var answers = []string{
+	"N",
 	cells("C", 2000, 1, 60000, 1000),
 	cells("T", 2000, 7, 60000, 1001),
 	cells("A", 1500, 1, 60000, 900),

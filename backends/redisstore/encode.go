@@ -57,8 +57,12 @@ var letters = [...]byte{
 	claim.OpRelease: 'R', claim.OpForget: 'F', claim.OpRevive: 'V',
 }
 
-// headBytes is the size of the longest head: a letter and four cells.
-const headBytes = 1 + 4*cellBytes
+// headBytes is the size of the longest head: a letter and four cells. Those of
+// MarkDone go on with stampBytes for each operation.
+const (
+	headBytes  = 1 + 4*cellBytes
+	stampBytes = 4
+)
 
 // sameTerms reports whether a and b may stand in one run, under one head.
 func sameTerms(a, b *claim.Op) bool {
@@ -77,13 +81,14 @@ func sameTerms(a, b *claim.Op) bool {
 	return true
 }
 
-// appendHead appends the head of a run of count operations on op's terms.
-func appendHead(b []byte, op *claim.Op, count int) []byte {
+// appendHead appends the head of a run: of ops, which are on the same terms.
+func appendHead(b []byte, ops []*claim.Op) []byte {
+	op := ops[0]
 	letter := letters[op.Kind]
 	if op.Kind == claim.OpTryClaim && op.Request.Takeover == claim.Park {
 		letter = 'K'
 	}
-	b = appendNumber(append(b, letter), int64(count))
+	b = appendNumber(append(b, letter), int64(len(ops)))
 	switch op.Kind {
 	case claim.OpTryClaim:
 		b = appendMicros(b, op.Request.TTL)
@@ -92,7 +97,20 @@ func appendHead(b []byte, op *claim.Op, count int) []byte {
 	case claim.OpExtend, claim.OpRelease:
 		return appendMicros(b, op.TTL)
 	case claim.OpMarkDone:
-		return appendMicros(b, op.Completion.Retention)
+		return appendStamps(appendMicros(b, op.Completion.Retention), ops)
+	}
+	return b
+}
+
+// appendStamps appends the highest fence of ops and the stamp of each token.
+func appendStamps(b []byte, ops []*claim.Op) []byte {
+	highest := uint64(0)
+	for _, op := range ops {
+		highest = max(highest, op.Grant.Fence)
+	}
+	b = appendNumber(b, int64(highest))
+	for _, op := range ops {
+		b = strconv.AppendUint(b, op.Grant.Token.Stamp(), 10)
 	}
 	return b
 }
@@ -107,7 +125,7 @@ func appendBody(b []byte, op *claim.Op) []byte {
 	case claim.OpExtend:
 		return appendOwner(b, op.Grant)
 	case claim.OpMarkDone:
-		return appendCompletion(appendOwner(b, op.Grant), op.Grant.Token, &op.Completion)
+		return appendCompletion(appendOwner(b, op.Grant), &op.Completion)
 	case claim.OpMarkDead:
 		return append(appendOwner(b, op.Grant), claim.CutReason(op.Reason)...)
 	case claim.OpRelease:
@@ -125,10 +143,9 @@ func appendOwner(b []byte, g claim.Grant) []byte {
 	return append(appendNumber(b, int64(g.Fence)), g.Token[:]...)
 }
 
-// appendCompletion appends the stamp of the token, and c unless there is nothing
-// in it to keep.
-func appendCompletion(b []byte, t claim.Token, c *claim.Completion) []byte {
-	b = strconv.AppendUint(b, t.Stamp(), 10)
+// appendCompletion appends c: its fingerprint, and the rest if anything has to be
+// kept. The script takes a body without a rest for one with no fingerprint either.
+func appendCompletion(b []byte, c *claim.Completion) []byte {
 	result, flags := c.Result, 0
 	if c.Omitted {
 		flags |= flagOmitted
@@ -140,10 +157,10 @@ func appendCompletion(b []byte, t claim.Token, c *claim.Completion) []byte {
 	case result != nil:
 		flags |= flagResult
 	}
+	b = append(b, c.Fingerprint[:]...)
 	if flags == 0 && c.Fingerprint.IsZero() {
 		return b
 	}
-	b = append(b, c.Fingerprint[:]...)
 	b = append(b, '0'+byte(flags))
 	return append(b, result...)
 }

@@ -112,7 +112,7 @@ func (r *reply) answer(op *claim.Op) (refusal string, ok bool) {
 // verdict reads what follows the letter of an answer to TryClaim.
 func (r *reply) verdict(letter byte, op *claim.Op) (v claim.Verdict, ok bool) {
 	switch letter {
-	case 'C', 'T', 'A':
+	case 'N', 'C', 'T', 'A':
 		return r.claimed(letter, op)
 	case 'P':
 		v.Outcome = claim.Pending
@@ -145,6 +145,10 @@ func (r *reply) claimed(letter byte, op *claim.Op) (v claim.Verdict, ok bool) {
 	v.Takeover = letter == 'T'
 	v.Grant.Token = op.Request.Token
 	v.Remaining = op.Request.TTL
+	if letter == 'N' {
+		v.Grant.Attempt, v.Grant.Fence = 1, uint64(r.now)
+		return v, r.now > 0
+	}
 	left, ok := r.until()
 	if !ok {
 		return v, false

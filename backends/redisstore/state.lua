@@ -13,8 +13,8 @@
 --   C  TryClaim, Rerun  count ttl limit kept   token fingerprint | id
 --   K  TryClaim, Park   the same               the same
 --   E  Extend           count ttl              fence token
---   D  MarkDone         count kept             fence token | stamp; more only where there is
---                                              more: fingerprint | flags result
+--   D  MarkDone         count kept fence |     fence token fingerprint; flags, result if there
+--                       stamps                 is more to keep than that it is done
 --   X  MarkDead         count                  fence token | reason
 --   R  Release          count delay            fence token attempt | id
 --   F  Forget           count                  fence | state
@@ -22,6 +22,7 @@
 --
 -- returns     one string: the nonce, the time, then for each operation in turn
 --
+--   N  claimed, the first    at the time of this answer, which is the fence
 --   C  claimed               deadline attempt kept fence
 --   T  claimed, a takeover   deadline attempt kept fence
 --   A  claimed before        deadline attempt kept fence
@@ -44,8 +45,9 @@
 -- fingerprint; zero bytes: none). Times are microseconds; kept is the retention.
 -- Behind the bar stands what has another size. The id is namespace, consumer and
 -- message id as Go wrote them; nothing in here looks into it. Flags are a digit:
--- 1 omitted, 2 recovered, 4 with a result. A stamp is the four digits of the token's.
--- A state is the first byte of a record.
+-- 1 omitted, 2 recovered, 4 with a result. A stamp is four digits made of a token; a
+-- head has those of the whole run, and the highest fence in it. A state is the first
+-- byte of a record.
 --
 -- Records, by their first byte:
 --
@@ -69,16 +71,21 @@
 -- a marker writes twice, and one of the two decides: the marker, which wins over
 -- the record, is set before the record goes and removed after it came.
 --
--- What follows is fast on purpose. All Lua of a batch of claims and completions
--- costs less than their GETs and SETs, because what is the same for a run is made
--- once, cells are copied and not read, and a fresh record is the run's part before
--- the body as it came. There is one function, since every call would make them
--- anew. tostring would print 14 digits of a number; fences and times have 16. %d
--- is exact to 2^53 where a C long has 64 bits, and three times as fast as %.0f;
--- elsewhere the time at the head of the answer is none, and Go refuses the server.
+-- What follows is fast on purpose, above all the claim of a key without a record and
+-- its completion. A command costs as much as some thirty lines of Lua, so where there
+-- is no marker to be looked for a claim is one SET NX, and what is there is read only
+-- when that was refused, because something is there or for want of memory. What is the
+-- same for a run is made once; cells are compared in place and copied, not read; a
+-- fresh record is the run's part before the body as it came, and its answer one letter;
+-- a string that is made is hashed, and collected later. There is one function, since
+-- every call would make them anew. tostring would print 14 digits of a number; fences
+-- and times have 16. %d is exact to 2^53 where a C long has 64 bits, and three times as
+-- fast as %.0f; elsewhere the time at the head of the answer is none, and Go refuses
+-- the server.
 
-local command, tonumber, max = redis.pcall, tonumber, math.max
-local sub, find, format = string.sub, string.find, string.format
+local keys, args, command = KEYS, ARGV, redis.pcall
+local tonumber, max = tonumber, math.max
+local sub, find, format, byte = string.sub, string.find, string.format, string.byte
 local NONE = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 local ZERO = '               0'
 
@@ -93,44 +100,60 @@ local function millis(micros)
   return format('%d', math.ceil(micros / 1000))
 end
 
-local answers, key, arg = {ARGV[1], NOW}, 0, 1
+local answers, key, arg = {args[1], NOW}, 0, 1
 local lookup, mark, unmark, packs
-if ARGV[2] and find(ARGV[2], '^[GH]') then
-  lookup, mark, unmark = markers(now, ARGV[2])
+if args[2] and find(args[2], '^[GH]') then
+  lookup, mark, unmark = markers(now, args[2])
   key, arg = 1, 2
-  if tonumber(sub(ARGV[2], 2, 17)) > 0 then packs = tonumber(sub(ARGV[2], 18, 33)) end
+  if tonumber(sub(args[2], 2, 17)) > 0 then packs = tonumber(sub(args[2], 18, 33)) end
 end
 
-while key < #KEYS do
+local shift = 2 - key -- from an operation's key to its answer
+
+while key < #keys do
   -- The terms of the run.
   arg = arg + 1
-  local head = ARGV[arg]
+  local head = args[arg]
   local kind, last, term = sub(head, 1, 1), key + tonumber(sub(head, 2, 17)), tonumber(sub(head, 18, 33))
-  local limit, kept, fresh, granted, due, life
+  local limit, kept, fresh, bare, due, life
   if kind == 'C' or kind == 'K' then
     limit, kept = tonumber(sub(head, 34, 49)), sub(head, 50, 65)
     life = millis(term + tonumber(kept))
-    granted = 'C' .. format('%16d               1', now + term) .. kept .. NOW
-    fresh = 'P' .. sub(granted, 2)
+    fresh = 'P' .. format('%16d               1', now + term) .. kept .. NOW
   elseif kind == 'D' then
-    life = millis(term)
+    life, bare = millis(term), not lookup and tonumber(sub(head, 34, 49)) <= now
   elseif term then
     due = format('%16d', now + term)
   end
   local same -- the retention that life was made of, where the records have it
   local done -- the records of a run that markers took the place of
 
+  local before = key
   while key < last do
     key, arg = key + 1, arg + 1
-    local name, op = KEYS[key], ARGV[arg]
-    local record = command('GET', name)
-    -- The first byte of the record, 0 for any digit, nothing when there is none.
-    local state, px, answer, value, refusal = '', life, nil, nil, nil
+    local name, op = keys[key], args[arg]
+    local answer, record, reply, refusal
 
-    if record then
+    if fresh and not lookup then
+      answer, reply = 'N', command('SET', name, fresh .. op, 'NX', 'PX', life)
+      if not reply or reply.err then
+        record = command('GET', name)
+        if record then answer, reply = nil, nil elseif not reply then answer = 'B' end
+      end
+    else
+      record = command('GET', name)
+      if bare and record and #op == 48 and #record > 97 and byte(record) == 80 and find(record, op, 50, true) == 50 then
+        local i = 46 + 4 * (key - before)
+        answer, reply = 'O', command('SET', name, sub(head, i, i + 3), 'PX', life)
+      end
+    end
+
+    if not answer then
+      -- The first byte of the record, 0 for any digit, nothing when there is none.
+      local state, px, value = '', life, nil
       if type(record) == 'table' then
         if sub(record.err, 1, 9) == 'WRONGTYPE' then answer = 'B' else refusal = record end
-      else
+      elseif record then
         state = sub(record, 1, 1)
         if state == 'P' or state == 'R' or state == 'X' then
           if #record < 98 then answer = 'B' end
@@ -142,211 +165,215 @@ while key < #KEYS do
           answer = 'B'
         end
       end
-    end
 
-    local left -- of the retention, where a marker says so
-    if lookup and not answer and not refusal and (state == '' or (state == 'P' or state == 'R')
-      and (now >= (tonumber(sub(record, 2, 17)) or 0) or kind == 'X' or kind == 'F' or kind == 'V')) then
-      local stamp, problem
-      stamp, left, problem = lookup(name)
-      if stamp then state, record = '0', stamp end
-      if problem == 'B' then answer = 'B' else refusal = problem end
-    end
+      local left -- of the retention, where a marker says so
+      if lookup and not answer and not refusal and (state == '' or (state == 'P' or state == 'R')
+        and (now >= (tonumber(sub(record, 2, 17)) or 0) or kind == 'X' or kind == 'F' or kind == 'V')) then
+        local stamp, problem
+        stamp, left, problem = lookup(name)
+        if stamp then state, record = '0', stamp end
+        if problem == 'B' then answer = 'B' else refusal = problem end
+      end
 
-    if answer or refusal then
-      -- Whatever was asked for, this is no record to do it with.
+      if answer or refusal then
+        -- Whatever was asked for, this is no record to do it with.
 
-    elseif kind == 'C' or kind == 'K' then
-      if state == '' then
-        value, answer = fresh .. op, granted
+      elseif kind == 'C' or kind == 'K' then
+        if state == '' then
+          value, answer = fresh .. op, 'N'
+        else
+          local wanted, known = sub(op, 17, 32), NONE
+          if state == 'D' then known = sub(record, 18, 33) elseif state ~= '0' then known = sub(record, 82, 97) end
+          if wanted ~= known and wanted ~= NONE and known ~= NONE then
+            answer = 'M'
+          elseif state == '0' or state == 'D' then
+            local remaining = left or command('PTTL', name)
+            if type(remaining) == 'table' then
+              refusal = remaining
+            elseif remaining < 0 then
+              answer = 'B' -- ours have an end
+            elseif state == '0' then
+              answer = 'F' .. format('%16d', left or max(1, remaining * 1000))
+            else
+              answer = 'D' .. format('%16d', max(1, remaining * 1000)) .. sub(record, 34, 34)
+                .. format('%16d', #record - 34) .. sub(record, 35)
+            end
+          elseif state == 'X' then
+            local length = tonumber(sub(record, 98, 113))
+            if length and #record >= 113 + length then
+              answer = 'X' .. sub(record, 18, 33) .. sub(record, 98, 113 + length)
+            else
+              answer = 'B'
+            end
+          else
+            local mine = sub(record, 66, 81) == sub(op, 1, 16)
+            local deadline, attempt = tonumber(sub(record, 2, 17)), tonumber(sub(record, 18, 33))
+            local fence = tonumber(sub(record, 50, 65))
+            if not (deadline and attempt and fence) then
+              answer = 'B'
+            elseif now < deadline and not mine then
+              answer = 'P' .. sub(record, 2, 17)
+            elseif now < deadline and state == 'P' then
+              -- The first reply was lost; the takeover flag went with it.
+              answer = 'A' .. sub(record, 2, 65)
+            elseif mine then
+              answer = 'S'
+            elseif state == 'P' and kind == 'K' then
+              answer = 'K' .. sub(record, 18, 33)
+            elseif limit > 0 and attempt >= limit then
+              local reason = 'attempts exhausted after ' .. format('%d', attempt)
+              reason = format('%16d', #reason) .. reason
+              value = 'X' .. sub(record, 2, 33) .. kept .. sub(record, 50, 97) .. reason .. sub(op, 33)
+              px, answer = millis(tonumber(kept)), 'X' .. sub(record, 18, 33) .. reason
+            else
+              local grant = format('%16d%16d', now + term, attempt + 1) .. kept
+              if fence >= now then grant = grant .. format('%16d', fence + 1) else grant = grant .. NOW end
+              if wanted ~= NONE then known = wanted end
+              value = 'P' .. grant .. sub(op, 1, 16) .. known .. sub(op, 33)
+              answer = (state == 'P' and 'T' or 'C') .. grant
+            end
+          end
+        end
+
+      elseif kind == 'D' then
+        local i = 46 + 4 * (key - before)
+        local stamp, known, flags = sub(head, i, i + 3), sub(op, 33, 48), '0'
+        if #op > 48 then flags = sub(op, 49, 49) end
+        if state == 'P' and sub(record, 50, 81) == sub(op, 1, 32) then
+          known, answer = sub(record, 82, 97), 'O'
+          -- Revive takes the time for the fence of a record that has none. It must not
+          -- fall, so a fence that is ahead of the clock, which was set back, is kept.
+          if flags == '0' and known == NONE and (tonumber(sub(op, 1, 16)) or 0) <= now then
+            value = stamp
+            if packs and term <= packs then
+              local problem = mark(name, term, value)
+              if problem == 'B' then answer = 'B' else refusal = problem end
+              if not problem then
+                done = done or {'DEL'}
+                done[#done + 1] = name
+              end
+              value = nil
+            end
+          else
+            value = 'D' .. sub(op, 1, 16) .. known .. flags .. sub(op, 50)
+          end
+        elseif state == '' then
+          value, answer = 'D' .. sub(op, 1, 16) .. known .. format('%d', flags + 2) .. sub(op, 50), 'R'
+        elseif state == '0' and (record == stamp or format('%16s', record) == sub(op, 1, 16)) then
+          -- The same grant finished before, and its reply was lost.
+          answer = 'O'
+        elseif state == 'D' and sub(record, 2, 17) == sub(op, 1, 16) then
+          answer = find(record, '^[2367]', 34) and 'R' or 'O'
+        else
+          answer = 'L'
+        end
+
+      elseif kind == 'E' or kind == 'X' then
+        local mine = (state == 'P' or state == 'X') and sub(record, 50, 81) == sub(op, 1, 32)
+        if kind == 'X' and mine and state == 'X' then
+          answer = 'O'
+        elseif not mine or state == 'X' then
+          answer = 'L'
+        else
+          local retention = sub(record, 34, 49)
+          if retention ~= same and tonumber(retention) then
+            same, life = retention, millis((term or 0) + tonumber(retention))
+          end
+          px = life
+          if retention ~= same then
+            answer = 'B'
+          elseif kind == 'E' then
+            value, answer = 'P' .. due .. sub(record, 18), 'O'
+          else
+            value = 'X' .. sub(record, 2, 97) .. format('%16d', #op - 32) .. sub(op, 33) .. sub(record, 98)
+            answer = 'O'
+          end
+        end
+
+      elseif kind == 'R' then
+        -- Without a fence the token alone decides: its owner never heard of the
+        -- grant.
+        local unheard = sub(op, 1, 16) == ZERO
+        local mine = (state == 'P' or state == 'R') and (sub(record, 50, 81) == sub(op, 1, 32)
+          or unheard and sub(record, 66, 81) == sub(op, 17, 32))
+        if state == '' then
+          -- For claim.TombstoneTTL.
+          value = 'R' .. due .. sub(op, 33, 48) .. '       600000000' .. sub(op, 1, 32) .. NONE .. sub(op, 49)
+          px, answer = millis(term + 600000000), 'O'
+        elseif not mine then
+          answer = 'L'
+        elseif state == 'R' then
+          answer = 'O'
+        else
+          local attempt, retention = tonumber(sub(record, 18, 33)), tonumber(sub(record, 34, 49))
+          if attempt and retention then
+            if unheard then attempt = max(0, attempt - 1) end
+            value = 'R' .. due .. format('%16d', attempt) .. sub(record, 34)
+            px, answer = millis(term + retention), 'O'
+          else
+            answer = 'B'
+          end
+        end
+
       else
-        local wanted, known = sub(op, 17, 32), NONE
-        if state == 'D' then known = sub(record, 18, 33) elseif state ~= '0' then known = sub(record, 82, 97) end
-        if wanted ~= known and wanted ~= NONE and known ~= NONE then
-          answer = 'M'
-        elseif state == '0' or state == 'D' then
-          local remaining = left or command('PTTL', name)
+        -- Forget and Revive name the state and the fence that the operator saw.
+        local fence, shown
+        if state == '0' then
+          fence, shown = format('%16s', record), 'D'
+        elseif state == 'D' then
+          fence, shown = sub(record, 2, 17), 'D'
+        elseif state ~= '' then
+          fence, shown = sub(record, 50, 65), sub(record, 1, 1)
+        end
+        local seen, same = sub(op, 17, 17), fence == sub(op, 1, 16)
+        if state == '' then
+          answer = kind == 'F' and 'O' or 'L'
+        elseif kind == 'F' then
+          answer = 'L'
+          if same and shown == seen then
+            local reply = command('DEL', name)
+            if type(reply) == 'table' then refusal = reply else answer = 'O' end
+          end
+        elseif not same or shown ~= seen or state == 'P' and now < (tonumber(sub(record, 2, 17)) or 0) then
+          -- Revived before: the first reply was lost. Only what was done is released
+          -- without a token, and its fence may have changed.
+          answer = 'L'
+          if state == 'R' and sub(record, 18, 33) == ZERO
+            and (same or seen == 'D' and sub(record, 66, 81) == NONE) then answer = 'O' end
+        else
+          local remaining, token, known = left or command('PTTL', name), NONE, NONE
           if type(remaining) == 'table' then
             refusal = remaining
           elseif remaining < 0 then
-            answer = 'B' -- ours have an end
-          elseif state == '0' then
-            answer = 'F' .. format('%16d', left or max(1, remaining * 1000))
-          else
-            answer = 'D' .. format('%16d', max(1, remaining * 1000)) .. sub(record, 34, 34)
-              .. format('%16d', #record - 34) .. sub(record, 35)
-          end
-        elseif state == 'X' then
-          local length = tonumber(sub(record, 98, 113))
-          if length and #record >= 113 + length then
-            answer = 'X' .. sub(record, 18, 33) .. sub(record, 98, 113 + length)
-          else
             answer = 'B'
-          end
-        else
-          local mine = sub(record, 66, 81) == sub(op, 1, 16)
-          local deadline, attempt = tonumber(sub(record, 2, 17)), tonumber(sub(record, 18, 33))
-          local fence = tonumber(sub(record, 50, 65))
-          if not (deadline and attempt and fence) then
-            answer = 'B'
-          elseif now < deadline and not mine then
-            answer = 'P' .. sub(record, 2, 17)
-          elseif now < deadline and state == 'P' then
-            -- The first reply was lost; the takeover flag went with it.
-            answer = 'A' .. sub(record, 2, 65)
-          elseif mine then
-            answer = 'S'
-          elseif state == 'P' and kind == 'K' then
-            answer = 'K' .. sub(record, 18, 33)
-          elseif limit > 0 and attempt >= limit then
-            local reason = 'attempts exhausted after ' .. format('%d', attempt)
-            reason = format('%16d', #reason) .. reason
-            value = 'X' .. sub(record, 2, 33) .. kept .. sub(record, 50, 97) .. reason .. sub(op, 33)
-            px, answer = millis(tonumber(kept)), 'X' .. sub(record, 18, 33) .. reason
           else
-            local grant = format('%16d%16d', now + term, attempt + 1) .. kept
-            if fence >= now then grant = grant .. format('%16d', fence + 1) else grant = grant .. NOW end
-            if wanted ~= NONE then known = wanted end
-            value = 'P' .. grant .. sub(op, 1, 16) .. known .. sub(op, 33)
-            answer = (state == 'P' and 'T' or 'C') .. grant
-          end
-        end
-      end
-
-    elseif kind == 'D' then
-      local known, flags = NONE, '0'
-      if #op > 36 then known, flags = sub(op, 37, 52), sub(op, 53, 53) end
-      if state == 'P' and sub(record, 50, 81) == sub(op, 1, 32) then
-        known, answer = sub(record, 82, 97), 'O'
-        -- Revive takes the time for the fence of a record that has none. It must not
-        -- fall, so a fence that is ahead of the clock, which was set back, is kept.
-        if flags == '0' and known == NONE and (tonumber(sub(op, 1, 16)) or 0) <= now then
-          value = sub(op, 33, 36)
-          if packs and term <= packs then
-            local problem = mark(name, term, value)
-            if problem == 'B' then answer = 'B' else refusal = problem end
-            if not problem then
-              done = done or {'DEL'}
-              done[#done + 1] = name
+            if not left then remaining = max(1, remaining * 1000) end
+            if shown == 'D' then
+              if (tonumber(fence) or 0) < now then fence = NOW end
+              if state == 'D' then known = sub(record, 18, 33) end
+            else
+              -- The token stays, so that a late copy of the old claim is Stale.
+              token, known = sub(record, 66, 81), sub(record, 82, 97)
             end
-            value = nil
+            value = 'R' .. NOW .. ZERO .. format('%16d', remaining) .. fence .. token .. known .. sub(op, 18)
+            px, answer = millis(remaining), 'O'
           end
-        else
-          value = 'D' .. sub(op, 1, 16) .. known .. flags .. sub(op, 54)
-        end
-      elseif state == '' then
-        value, answer = 'D' .. sub(op, 1, 16) .. known .. format('%d', flags + 2) .. sub(op, 54), 'R'
-      elseif state == '0' and (record == sub(op, 33, 36) or format('%16s', record) == sub(op, 1, 16)) then
-        -- The same grant finished before, and its reply was lost.
-        answer = 'O'
-      elseif state == 'D' and sub(record, 2, 17) == sub(op, 1, 16) then
-        answer = find(record, '^[2367]', 34) and 'R' or 'O'
-      else
-        answer = 'L'
-      end
-
-    elseif kind == 'E' or kind == 'X' then
-      local mine = (state == 'P' or state == 'X') and sub(record, 50, 81) == sub(op, 1, 32)
-      if kind == 'X' and mine and state == 'X' then
-        answer = 'O'
-      elseif not mine or state == 'X' then
-        answer = 'L'
-      else
-        local retention = sub(record, 34, 49)
-        if retention ~= same and tonumber(retention) then
-          same, life = retention, millis((term or 0) + tonumber(retention))
-        end
-        px = life
-        if retention ~= same then
-          answer = 'B'
-        elseif kind == 'E' then
-          value, answer = 'P' .. due .. sub(record, 18), 'O'
-        else
-          value = 'X' .. sub(record, 2, 97) .. format('%16d', #op - 32) .. sub(op, 33) .. sub(record, 98)
-          answer = 'O'
         end
       end
 
-    elseif kind == 'R' then
-      -- Without a fence the token alone decides: its owner never heard of the
-      -- grant.
-      local unheard = sub(op, 1, 16) == ZERO
-      local mine = (state == 'P' or state == 'R') and (sub(record, 50, 81) == sub(op, 1, 32)
-        or unheard and sub(record, 66, 81) == sub(op, 17, 32))
-      if state == '' then
-        -- For claim.TombstoneTTL.
-        value = 'R' .. due .. sub(op, 33, 48) .. '       600000000' .. sub(op, 1, 32) .. NONE .. sub(op, 49)
-        px, answer = millis(term + 600000000), 'O'
-      elseif not mine then
-        answer = 'L'
-      elseif state == 'R' then
-        answer = 'O'
-      else
-        local attempt, retention = tonumber(sub(record, 18, 33)), tonumber(sub(record, 34, 49))
-        if attempt and retention then
-          if unheard then attempt = max(0, attempt - 1) end
-          value = 'R' .. due .. format('%16d', attempt) .. sub(record, 34)
-          px, answer = millis(term + retention), 'O'
-        else
-          answer = 'B'
-        end
+      if value then
+        reply = command('SET', name, value, 'PX', px)
+        if reply.err then refusal = reply end
       end
-
-    else
-      -- Forget and Revive name the state and the fence that the operator saw.
-      local fence, shown
-      if state == '0' then
-        fence, shown = format('%16s', record), 'D'
-      elseif state == 'D' then
-        fence, shown = sub(record, 2, 17), 'D'
-      elseif state ~= '' then
-        fence, shown = sub(record, 50, 65), sub(record, 1, 1)
+      if left and answer == 'O' and (kind == 'F' or kind == 'V') and not refusal then
+        -- Until here the marker has decided.
+        local problem = unmark(name)
+        if problem == 'B' then answer = 'B' else refusal = problem end
       end
-      local seen, same = sub(op, 17, 17), fence == sub(op, 1, 16)
-      if state == '' then
-        answer = kind == 'F' and 'O' or 'L'
-      elseif kind == 'F' then
-        answer = 'L'
-        if same and shown == seen then
-          local reply = command('DEL', name)
-          if type(reply) == 'table' then refusal = reply else answer = 'O' end
-        end
-      elseif not same or shown ~= seen or state == 'P' and now < (tonumber(sub(record, 2, 17)) or 0) then
-        -- Revived before: the first reply was lost. Only what was done is released
-        -- without a token, and its fence may have changed.
-        answer = 'L'
-        if state == 'R' and sub(record, 18, 33) == ZERO
-          and (same or seen == 'D' and sub(record, 66, 81) == NONE) then answer = 'O' end
-      else
-        local remaining, token, known = left or command('PTTL', name), NONE, NONE
-        if type(remaining) == 'table' then
-          refusal = remaining
-        elseif remaining < 0 then
-          answer = 'B'
-        else
-          if not left then remaining = max(1, remaining * 1000) end
-          if shown == 'D' then
-            if (tonumber(fence) or 0) < now then fence = NOW end
-            if state == 'D' then known = sub(record, 18, 33) end
-          else
-            -- The token stays, so that a late copy of the old claim is Stale.
-            token, known = sub(record, 66, 81), sub(record, 82, 97)
-          end
-          value = 'R' .. NOW .. ZERO .. format('%16d', remaining) .. fence .. token .. known .. sub(op, 18)
-          px, answer = millis(remaining), 'O'
-        end
-      end
+    elseif reply and reply.err then
+      refusal = reply
     end
 
-    if value then
-      local reply = command('SET', name, value, 'PX', px)
-      if reply.err then refusal = reply end
-    end
-    if left and answer == 'O' and (kind == 'F' or kind == 'V') and not refusal then
-      -- Until here the marker has decided.
-      local problem = unmark(name)
-      if problem == 'B' then answer = 'B' else refusal = problem end
-    end
     if refusal then
       local message = refusal.err
       -- go-redis leaves a server that was demoted when it sees READONLY, and only
@@ -354,7 +381,7 @@ while key < #KEYS do
       if sub(message, 1, 8) == 'READONLY' then return refusal end
       answer = 'E' .. format('%16d', #message) .. message
     end
-    answers[#answers + 1] = answer
+    answers[key + shift] = answer
   end
   if done then command(unpack(done)) end
 end

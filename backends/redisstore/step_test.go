@@ -66,6 +66,31 @@ func randomScript(round int) []byte {
 	return script
 }
 
+// A fence that is ahead of the clock outlives the completion: a key that is revived
+// must not get a smaller one.
+func TestAFenceAheadOfTheClockIsKept(t *testing.T) {
+	m := redistest.Mini(t)
+	store := newStore(t, m.Client(), nil)
+	key, completion := newKey(t), claim.Completion{Retention: time.Hour}
+	first := claimed(t, store, key, newRequest())
+	if err := store.Release(t.Context(), key, first, 0); err != nil {
+		t.Fatal(err)
+	}
+	second := claimed(t, store, key, newRequest()) // at the same microsecond
+	other := newKey(t)
+	ops := []*claim.Op{
+		{Kind: claim.OpMarkDone, Key: key, Grant: second, Completion: completion},
+		{Kind: claim.OpMarkDone, Key: other, Grant: claimed(t, store, other, newRequest()), Completion: completion},
+	}
+	store.Apply(t.Context(), ops)
+	for i, want := range []uint64{second.Fence, ops[1].Grant.Token.Stamp()} {
+		entry, err := store.Get(t.Context(), ops[i].Key)
+		if ops[i].Err != nil || err != nil || entry.State != claim.StateDone || entry.Fence != want {
+			t.Errorf("MarkDone: error %v, then %v with fence %d, error %v; want done with %d", ops[i].Err, entry.State, entry.Fence, err, want)
+		}
+	}
+}
+
 // duel drives a store and the model together.
 type duel struct {
 	server *redistest.MiniServer
@@ -217,7 +242,7 @@ func (m *moves) op(key claim.Key, tokens []claim.Token, grants map[claim.Key][]c
 	if m.pick(100) == 0 {
 		result = results[5]
 	}
-	op.Completion = claim.Completion{Retention: ms(200), Result: result,
+	op.Completion = claim.Completion{Retention: time.Duration(1+m.pick(2)) * 100 * time.Millisecond, Result: result,
 		Omitted: result == nil && m.pick(4) == 0, Fingerprint: fingerprint}
 	if bare {
 		op.Completion.Result, op.Completion.Omitted = nil, false

@@ -51,6 +51,40 @@ var batchCases = []testCase{
 		},
 	},
 	{
+		name: "completions side by side", batcher: true,
+		why: "each completion in a batch is its own owner's, also where nothing is kept but that it is done",
+		run: func(e *env) {
+			const n = 20
+			claims, dones := make([]*claim.Op, n), make([]*claim.Op, n)
+			for i := range claims {
+				claims[i] = e.claimOp(e.key(), e.request())
+			}
+			e.apply(claims...)
+			for i, op := range claims {
+				e.outcome("claim", op, claim.Claimed)
+				dones[i] = e.doneOp(op.Key, op.Verdict.Grant, nil)
+			}
+			for range 2 {
+				e.apply(dones...)
+				for i, op := range dones {
+					if op.Err != nil || op.Recovered {
+						e.Fatalf("the %dth completion: recovered %v, error %v", i, op.Recovered, op.Err)
+					}
+				}
+			}
+			for i, op := range dones {
+				op.Grant.Token = claims[(i+1)%n].Verdict.Grant.Token
+				op.Grant.Fence++
+			}
+			e.apply(dones...)
+			for i, op := range dones {
+				if !errors.Is(op.Err, claim.ErrLost) {
+					e.Fatalf("the %dth completion, by another owner: error %v, want ErrLost", i, op.Err)
+				}
+			}
+		},
+	},
+	{
 		name: "large batch", batcher: true,
 		why: "a thousand operations of all kinds are each answered, as they would be one by one",
 		run: func(e *env) {
