@@ -81,6 +81,9 @@ func BenchmarkMemory(b *testing.B) {
 		})
 	}
 	b.Run("of=packed/steady", func(b *testing.B) {
+		if testing.Short() {
+			b.Skip("it takes four minutes of real time")
+		}
 		const retention, perSecond = 60 * time.Second, 3_000
 		const remembered = int(retention/time.Second) * perSecond
 		s := redistest.StartOwn(b)
