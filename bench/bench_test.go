@@ -265,6 +265,11 @@ func TestPeersHandleAMessageOnce(t *testing.T) {
 
 func TestPlots(t *testing.T) {
 	r := newReport(&settings{}, nil)
+	for _, p := range peers {
+		if len(p.name) > 42 {
+			t.Errorf("%q is too long to stand beside a bar", p.name)
+		}
+	}
 	if len(r.plots()) != 0 {
 		t.Error("there are plots of nothing")
 	}

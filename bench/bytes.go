@@ -40,7 +40,7 @@ func (b *bench) bytes() error {
 	if err := b.packedBytes(ids); err != nil {
 		return err
 	}
-	_, err = b.perID("a response of 200 bytes as JSON under prefix and UUID", false, ids/4, func(s *server) (*way, error) {
+	_, err = b.perID("a response of 200 bytes under prefix and id", false, ids/4, func(s *server) (*way, error) {
 		return b.responses(s)
 	})
 	return err

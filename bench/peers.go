@@ -45,6 +45,9 @@ type peerResult struct {
 	sample
 }
 
+// oncePeer is Once among its peers.
+const oncePeer = "Once, redisstore"
+
 // peerCallers handle messages side by side.
 const peerCallers = 256
 
@@ -82,7 +85,7 @@ func (b *bench) peers() error {
 	if err != nil {
 		return err
 	}
-	ways, results := []*way{do}, []peerResult{{Name: "Once, redisstore", How: "Do", Setting: "as it comes", Claims: true}}
+	ways, results := []*way{do}, []peerResult{{Name: oncePeer, How: "Do", Setting: "as it comes", Claims: true}}
 	for _, p := range peers {
 		w, setting, err := b.atItsBest(p)
 		if err != nil {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/xml"
 	"fmt"
 	"math"
@@ -119,17 +120,14 @@ func (ch chart) svg() string {
 		c.text(x.pixel(v), plotHeight-plotBottom+18, "middle", "s", short(v))
 	}
 	c.text((plotLeft+plotWidth-plotRight)/2, plotHeight-12, "middle", "s", ch.xLabel)
-	var taken []float64 // where the names are
+	end := func(k curve) float64 { return y.pixel(k.y[len(k.y)-1]) + 4 }
+	slices.SortStableFunc(ch.curves, func(a, b curve) int { return cmp.Compare(end(a), end(b)) })
+	free := 0.0 // from where on there is room for a name
 	for _, k := range ch.curves {
 		c.curve(k, x, y)
-		end := y.pixel(k.y[len(k.y)-1]) + 4
-		for _, t := range taken {
-			if math.Abs(t-end) < 14 {
-				end = t + 14
-			}
-		}
-		taken = append(taken, end)
-		c.text(plotWidth-plotRight+10, end, "start", "k "+k.colour, k.name)
+		at := max(end(k), free)
+		free = at + 15
+		c.text(plotWidth-plotRight+10, at, "start", "k "+k.colour, k.name)
 	}
 	return c.String()
 }
