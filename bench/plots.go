@@ -46,7 +46,7 @@ func measuredCurves(curves ...curve) []curve {
 
 func (r *report) throughput() string {
 	curves := measuredCurves(
-		r.byCallers("Do", "Once, Do", "a", rate),
+		r.byCallers("Do", "Once, one by one", "a", rate),
 		r.byCallers("EVALSHA per step", "EVALSHA per step", "b", rate))
 	if len(curves) == 0 {
 		return ""
@@ -57,7 +57,7 @@ func (r *report) throughput() string {
 	}
 	level("R, the raw limit", "soft", r.Ceiling.Start.Rate)
 	if s, ok := r.way("batches", "WrapBatch", ceilingConns); ok {
-		level("Once, batches of 100", "c", s.Rate)
+		level("Once, batches", "c", s.Rate)
 	}
 	return chart{title: "Messages a second, by callers", subtitle: "claim, handler that does nothing, done; client and Redis on " + cores(r.Machine),
 		xLabel: "callers side by side", curves: curves}.svg()
