@@ -15,6 +15,8 @@ import (
 // nothing open and needs no closing. It implements claim.Store, claim.Batcher
 // and claim.Inspector.
 type Store struct {
+	claim.Singles
+
 	nc       *nats.Conn
 	bucket   string
 	stream   string
@@ -66,6 +68,7 @@ func New(ctx context.Context, js jetstream.JetStream, bucket string, o *Options)
 		// account finds the bucket.
 		s.subjects = s.api + s.subjects
 	}
+	s.Singles = claim.SinglesBy(func(ctx context.Context, op *claim.Op) { s.Apply(ctx, []*claim.Op{op}) })
 	s.clock = newClock(s.serverTime)
 	s.own.records = map[claim.Digest]version{}
 	ctx, cancel := s.limit(ctx)
@@ -100,54 +103,4 @@ func (s *Store) limit(ctx context.Context) (context.Context, context.CancelFunc)
 		return ctx, func() {}
 	}
 	return context.WithTimeout(ctx, s.timeout)
-}
-
-// TryClaim implements claim.Store.
-func (s *Store) TryClaim(ctx context.Context, key claim.Key, req claim.Request) (claim.Verdict, error) {
-	op := claim.Op{Kind: claim.OpTryClaim, Key: key, Request: req}
-	s.Apply(ctx, []*claim.Op{&op})
-	return op.Verdict, op.Err
-}
-
-// Extend implements claim.Store.
-func (s *Store) Extend(ctx context.Context, key claim.Key, grant claim.Grant, ttl time.Duration) error {
-	op := claim.Op{Kind: claim.OpExtend, Key: key, Grant: grant, TTL: ttl}
-	s.Apply(ctx, []*claim.Op{&op})
-	return op.Err
-}
-
-// MarkDone implements claim.Store. A result that does not fit into a message of
-// the server is not kept; the record says Omitted instead.
-func (s *Store) MarkDone(ctx context.Context, key claim.Key, grant claim.Grant, c claim.Completion) (recovered bool, err error) {
-	op := claim.Op{Kind: claim.OpMarkDone, Key: key, Grant: grant, Completion: c}
-	s.Apply(ctx, []*claim.Op{&op})
-	return op.Recovered, op.Err
-}
-
-// MarkDead implements claim.Store.
-func (s *Store) MarkDead(ctx context.Context, key claim.Key, grant claim.Grant, reason string) error {
-	op := claim.Op{Kind: claim.OpMarkDead, Key: key, Grant: grant, Reason: reason}
-	s.Apply(ctx, []*claim.Op{&op})
-	return op.Err
-}
-
-// Release implements claim.Store.
-func (s *Store) Release(ctx context.Context, key claim.Key, grant claim.Grant, delay time.Duration) error {
-	op := claim.Op{Kind: claim.OpRelease, Key: key, Grant: grant, TTL: delay}
-	s.Apply(ctx, []*claim.Op{&op})
-	return op.Err
-}
-
-// Forget implements claim.Inspector.
-func (s *Store) Forget(ctx context.Context, key claim.Key, seen claim.Record) error {
-	op := claim.Op{Kind: claim.OpForget, Key: key, Grant: claim.Grant{Fence: seen.Fence}, Seen: seen.State}
-	s.Apply(ctx, []*claim.Op{&op})
-	return op.Err
-}
-
-// Revive implements claim.Inspector.
-func (s *Store) Revive(ctx context.Context, key claim.Key, seen claim.Record) error {
-	op := claim.Op{Kind: claim.OpRevive, Key: key, Grant: claim.Grant{Fence: seen.Fence}, Seen: seen.State}
-	s.Apply(ctx, []*claim.Op{&op})
-	return op.Err
 }

@@ -24,6 +24,8 @@ import (
 // An operation that has begun ends when the disk has done it, whatever becomes
 // of its context: what it wrote is then certain.
 type Store struct {
+	claim.Singles
+
 	db    *pebble.DB
 	log   *slog.Logger
 	span  claim.Instant
@@ -82,6 +84,7 @@ func Open(dir string, o *Options) (*Store, error) {
 	for i := range settings.Levels {
 		settings.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
+	s.Singles = claim.SinglesBy(func(ctx context.Context, op *claim.Op) { s.Apply(ctx, []*claim.Op{op}) })
 	if s.db, err = pebble.Open(dir, settings); err != nil {
 		return nil, fmt.Errorf("pebblestore: open (is the directory another process's?): %w", claim.Unavailable(err))
 	}
@@ -356,56 +359,4 @@ func (l logger) Errorf(format string, args ...any) {
 
 func (l logger) Fatalf(format string, args ...any) {
 	panic("pebblestore: " + fmt.Sprintf(format, args...))
-}
-
-// one carries out a single operation.
-func (s *Store) one(ctx context.Context, op *claim.Op) { s.Apply(ctx, []*claim.Op{op}) }
-
-// TryClaim implements claim.Store.
-func (s *Store) TryClaim(ctx context.Context, key claim.Key, req claim.Request) (claim.Verdict, error) {
-	op := claim.Op{Kind: claim.OpTryClaim, Key: key, Request: req}
-	s.one(ctx, &op)
-	return op.Verdict, op.Err
-}
-
-// Extend implements claim.Store.
-func (s *Store) Extend(ctx context.Context, key claim.Key, grant claim.Grant, ttl time.Duration) error {
-	op := claim.Op{Kind: claim.OpExtend, Key: key, Grant: grant, TTL: ttl}
-	s.one(ctx, &op)
-	return op.Err
-}
-
-// MarkDone implements claim.Store.
-func (s *Store) MarkDone(ctx context.Context, key claim.Key, grant claim.Grant, c claim.Completion) (recovered bool, err error) {
-	op := claim.Op{Kind: claim.OpMarkDone, Key: key, Grant: grant, Completion: c}
-	s.one(ctx, &op)
-	return op.Recovered, op.Err
-}
-
-// MarkDead implements claim.Store.
-func (s *Store) MarkDead(ctx context.Context, key claim.Key, grant claim.Grant, reason string) error {
-	op := claim.Op{Kind: claim.OpMarkDead, Key: key, Grant: grant, Reason: reason}
-	s.one(ctx, &op)
-	return op.Err
-}
-
-// Release implements claim.Store.
-func (s *Store) Release(ctx context.Context, key claim.Key, grant claim.Grant, delay time.Duration) error {
-	op := claim.Op{Kind: claim.OpRelease, Key: key, Grant: grant, TTL: delay}
-	s.one(ctx, &op)
-	return op.Err
-}
-
-// Forget implements claim.Inspector.
-func (s *Store) Forget(ctx context.Context, key claim.Key, seen claim.Record) error {
-	op := claim.Op{Kind: claim.OpForget, Key: key, Grant: claim.Grant{Fence: seen.Fence}, Seen: seen.State}
-	s.one(ctx, &op)
-	return op.Err
-}
-
-// Revive implements claim.Inspector.
-func (s *Store) Revive(ctx context.Context, key claim.Key, seen claim.Record) error {
-	op := claim.Op{Kind: claim.OpRevive, Key: key, Grant: claim.Grant{Fence: seen.Fence}, Seen: seen.State}
-	s.one(ctx, &op)
-	return op.Err
 }

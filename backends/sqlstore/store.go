@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"time"
 
 	"github.com/oncebus/once/claim"
 )
@@ -12,6 +11,8 @@ import (
 // connection of its own and needs no closing. It implements claim.Store,
 // claim.Batcher and claim.Inspector.
 type Store struct {
+	claim.Singles
+
 	client   Client
 	dialect  Dialect
 	prefix   string
@@ -47,6 +48,7 @@ func NewClient(ctx context.Context, client Client, dialect Dialect, o *Options) 
 		return nil, invalid("%v is none of Postgres, MySQL and SQLite", dialect)
 	}
 	s := &Store{client: client, dialect: dialect, prefix: opts.Prefix, maxBatch: opts.MaxBatch}
+	s.Singles = claim.SinglesBy(s.applyOne)
 	s.setClock(dialect.clock())
 	return s, s.check(ctx)
 }
@@ -59,52 +61,3 @@ func (s *Store) setClock(expression string) {
 
 // claims is the name of the table of records.
 func (s *Store) claims() string { return s.prefix + "claims" }
-
-// TryClaim implements claim.Store.
-func (s *Store) TryClaim(ctx context.Context, key claim.Key, req claim.Request) (claim.Verdict, error) {
-	op := claim.Op{Kind: claim.OpTryClaim, Key: key, Request: req}
-	s.applyOne(ctx, &op)
-	return op.Verdict, op.Err
-}
-
-// Extend implements claim.Store.
-func (s *Store) Extend(ctx context.Context, key claim.Key, grant claim.Grant, ttl time.Duration) error {
-	op := claim.Op{Kind: claim.OpExtend, Key: key, Grant: grant, TTL: ttl}
-	s.applyOne(ctx, &op)
-	return op.Err
-}
-
-// MarkDone implements claim.Store.
-func (s *Store) MarkDone(ctx context.Context, key claim.Key, grant claim.Grant, c claim.Completion) (recovered bool, err error) {
-	op := claim.Op{Kind: claim.OpMarkDone, Key: key, Grant: grant, Completion: c}
-	s.applyOne(ctx, &op)
-	return op.Recovered, op.Err
-}
-
-// MarkDead implements claim.Store.
-func (s *Store) MarkDead(ctx context.Context, key claim.Key, grant claim.Grant, reason string) error {
-	op := claim.Op{Kind: claim.OpMarkDead, Key: key, Grant: grant, Reason: reason}
-	s.applyOne(ctx, &op)
-	return op.Err
-}
-
-// Release implements claim.Store.
-func (s *Store) Release(ctx context.Context, key claim.Key, grant claim.Grant, delay time.Duration) error {
-	op := claim.Op{Kind: claim.OpRelease, Key: key, Grant: grant, TTL: delay}
-	s.applyOne(ctx, &op)
-	return op.Err
-}
-
-// Forget implements claim.Inspector.
-func (s *Store) Forget(ctx context.Context, key claim.Key, seen claim.Record) error {
-	op := claim.Op{Kind: claim.OpForget, Key: key, Grant: claim.Grant{Fence: seen.Fence}, Seen: seen.State}
-	s.applyOne(ctx, &op)
-	return op.Err
-}
-
-// Revive implements claim.Inspector.
-func (s *Store) Revive(ctx context.Context, key claim.Key, seen claim.Record) error {
-	op := claim.Op{Kind: claim.OpRevive, Key: key, Grant: claim.Grant{Fence: seen.Fence}, Seen: seen.State}
-	s.applyOne(ctx, &op)
-	return op.Err
-}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/oncebus/once/claim"
 )
@@ -17,6 +16,8 @@ var errFault = errors.New("faultstore")
 // store. Without rules it passes everything through. It is safe for concurrent
 // use.
 type Store struct {
+	claim.Singles
+
 	inner claim.Store
 
 	mu    sync.Mutex
@@ -35,7 +36,11 @@ var (
 // New returns a Store around inner. Get and List pass through without faults;
 // they, Forget and Revive need an inner store that is a claim.Inspector, and
 // answer ErrUnavailable without one.
-func New(inner claim.Store) *Store { return &Store{inner: inner} }
+func New(inner claim.Store) *Store {
+	s := &Store{inner: inner}
+	s.Singles = claim.SinglesBy(s.one)
+	return s
+}
 
 // On makes fault strike the next n operations of a kind, or all from now on
 // with Always; Any is every kind. Rules are asked in the order in which they
@@ -82,55 +87,6 @@ func (s *Store) Count(kind claim.OpKind) int {
 	return n
 }
 
-// TryClaim implements claim.Store.
-func (s *Store) TryClaim(ctx context.Context, key claim.Key, req claim.Request) (claim.Verdict, error) {
-	op := claim.Op{Kind: claim.OpTryClaim, Key: key, Request: req}
-	s.one(ctx, &op)
-	return op.Verdict, op.Err
-}
-
-// Extend implements claim.Store.
-func (s *Store) Extend(ctx context.Context, key claim.Key, grant claim.Grant, ttl time.Duration) error {
-	op := claim.Op{Kind: claim.OpExtend, Key: key, Grant: grant, TTL: ttl}
-	s.one(ctx, &op)
-	return op.Err
-}
-
-// MarkDone implements claim.Store.
-func (s *Store) MarkDone(ctx context.Context, key claim.Key, grant claim.Grant, c claim.Completion) (recovered bool, err error) {
-	op := claim.Op{Kind: claim.OpMarkDone, Key: key, Grant: grant, Completion: c}
-	s.one(ctx, &op)
-	return op.Recovered, op.Err
-}
-
-// MarkDead implements claim.Store.
-func (s *Store) MarkDead(ctx context.Context, key claim.Key, grant claim.Grant, reason string) error {
-	op := claim.Op{Kind: claim.OpMarkDead, Key: key, Grant: grant, Reason: reason}
-	s.one(ctx, &op)
-	return op.Err
-}
-
-// Release implements claim.Store.
-func (s *Store) Release(ctx context.Context, key claim.Key, grant claim.Grant, delay time.Duration) error {
-	op := claim.Op{Kind: claim.OpRelease, Key: key, Grant: grant, TTL: delay}
-	s.one(ctx, &op)
-	return op.Err
-}
-
-// Forget implements claim.Inspector.
-func (s *Store) Forget(ctx context.Context, key claim.Key, seen claim.Record) error {
-	op := claim.Op{Kind: claim.OpForget, Key: key, Grant: claim.Grant{Fence: seen.Fence}, Seen: seen.State}
-	s.one(ctx, &op)
-	return op.Err
-}
-
-// Revive implements claim.Inspector.
-func (s *Store) Revive(ctx context.Context, key claim.Key, seen claim.Record) error {
-	op := claim.Op{Kind: claim.OpRevive, Key: key, Grant: claim.Grant{Fence: seen.Fence}, Seen: seen.State}
-	s.one(ctx, &op)
-	return op.Err
-}
-
 // Get implements claim.Inspector.
 func (s *Store) Get(ctx context.Context, key claim.Key) (claim.Entry, error) {
 	i, ok := s.inner.(claim.Inspector)
@@ -156,18 +112,7 @@ func (s *Store) Apply(ctx context.Context, ops []*claim.Op) {
 
 // one sends a single operation by the inner store's own method for it.
 func (s *Store) one(ctx context.Context, op *claim.Op) {
-	s.travel(ctx, []*claim.Op{op}, func(ctx context.Context, ops []*claim.Op) { claim.Apply(ctx, unbatched(s.inner), ops) })
-}
-
-// unbatched hides that s is a claim.Batcher.
-func unbatched(s claim.Store) claim.Store {
-	if i, ok := s.(claim.Inspector); ok {
-		return struct {
-			claim.Store
-			claim.Inspector
-		}{s, i}
-	}
-	return struct{ claim.Store }{s}
+	s.travel(ctx, []*claim.Op{op}, func(ctx context.Context, ops []*claim.Op) { claim.Apply(ctx, s.inner, ops) })
 }
 
 func (s *Store) add(r *rule) {

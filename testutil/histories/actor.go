@@ -222,11 +222,7 @@ func (a *actor) send(batch []sending) (refused bool) {
 		s.op.Verdict, s.op.Recovered, s.op.Err = claim.Verdict{}, false, nil
 		ops[i] = s.op
 	}
-	if len(ops) > 1 {
-		claim.Apply(ctx, a.store, ops)
-	} else {
-		claim.Apply(ctx, unbatched(a.store), ops)
-	}
+	claim.Apply(ctx, a.store, ops)
 	for _, s := range batch {
 		s.view.note(s.op)
 		refused = refused || errors.Is(s.op.Err, claim.ErrUnavailable)

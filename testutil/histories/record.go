@@ -85,6 +85,7 @@ func (r *Recorder) Store(client Client) claim.Store {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := &log{recorder: r, number: len(r.logs), client: client}
+	l.Singles = claim.SinglesBy(l.one)
 	r.logs = append(r.logs, l)
 	return l
 }
@@ -115,6 +116,8 @@ func (r *Recorder) now() time.Duration { return time.Since(r.start) }
 
 // log is one client's store and what it did.
 type log struct {
+	claim.Singles
+
 	recorder *Recorder
 	number   int
 	client   Client
