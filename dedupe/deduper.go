@@ -68,6 +68,9 @@ func New(store claim.Store, o *Options) (*Deduper, error) {
 	return d, nil
 }
 
+// Options returns the settings of the Deduper, with the defaults in their places.
+func (d *Deduper) Options() Options { return d.opts }
+
 // Findings returns what New found in the settings that is allowed and may still
 // surprise, in words.
 func (d *Deduper) Findings() []string { return d.opts.findings() }

@@ -136,7 +136,8 @@ func (d *Deduper) age(v *claim.Verdict) time.Duration {
 func (d *Deduper) pending(ctx context.Context, a *attempt, from Source, remaining time.Duration) error {
 	d.count.pending.Add(1)
 	d.decided(ctx, a, Decision{Outcome: claim.Pending, Source: from})
-	return bus.RetryAfter(ErrPending, jitter(min(remaining, d.opts.Lease)))
+	remaining = min(remaining, d.opts.Lease)
+	return bus.RetryAfter(&PendingError{remaining}, jitter(remaining))
 }
 
 // patienceFor returns how long to wait for the leader of a's key in this process.

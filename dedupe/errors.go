@@ -2,6 +2,7 @@ package dedupe
 
 import (
 	"errors"
+	"time"
 
 	"github.com/oncebus/once/bus"
 )
@@ -10,7 +11,8 @@ import (
 // Each also says how the delivery is settled: see bus.SettlementOf.
 var (
 	// ErrPending is returned when another owner is running the handler, or when
-	// the key may not be claimed yet. The settlement's delay says when to retry.
+	// the key may not be claimed yet. The settlement's delay says when to retry,
+	// and PendingError for how long the owner's lease holds.
 	ErrPending = errors.New("dedupe: in progress elsewhere")
 	// ErrDead is returned when the key was given up for good.
 	ErrDead = errors.New("dedupe: dead")
@@ -41,6 +43,21 @@ var (
 	// that Close could not wait for.
 	ErrClosed = errors.New("dedupe: closed")
 )
+
+// PendingError is the ErrPending of Do, Wrap and WrapBatch. errors.As finds it in
+// what they return, for callers that have somebody to tell.
+type PendingError struct {
+	// Remaining is how long the owner's lease holds if it is not extended, or how
+	// long until the key may be claimed; at most Options.Lease. The settlement's
+	// delay is this and some jitter.
+	Remaining time.Duration
+}
+
+// Error says what ErrPending says.
+func (e *PendingError) Error() string { return ErrPending.Error() }
+
+// Is reports whether target is ErrPending.
+func (e *PendingError) Is(target error) bool { return target == ErrPending }
 
 type permanentError struct{ err error }
 

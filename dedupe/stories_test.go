@@ -70,6 +70,10 @@ var stories = []struct {
 		if !errors.Is(err, dedupe.ErrPending) || s.Delay <= 0 || s.Delay > 2*w.lease {
 			w.Errorf("the second delivery is told %v, want ErrPending and the lease that remains", err)
 		}
+		var pending *dedupe.PendingError
+		if !errors.As(err, &pending) || pending.Remaining <= 0 || pending.Remaining > min(w.lease, s.Delay) {
+			w.Errorf("the second delivery is told %+v, want a PendingError with the lease that remains, and more as the delay", pending)
+		}
 		work.end <- nil
 		expectAction(w, <-answer, bus.ActionAck)
 		expectAction(w, second.Wrap(did.handler)(w.Context(), message("1")), bus.ActionAck)
