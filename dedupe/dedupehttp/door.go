@@ -23,6 +23,7 @@ type door struct {
 	limit      int  // of what is held back and recorded, in bytes
 	maxRequest int64
 	wait       time.Duration
+	detach     bool
 	problems   string
 }
 

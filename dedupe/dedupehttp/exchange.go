@@ -57,9 +57,13 @@ func (e *exchange) run(id dedupe.Identity) {
 // do asks the Deduper, again and again while another request with the key runs and
 // there is time.
 func (e *exchange) do(id dedupe.Identity) (dedupe.Result, error) {
+	ctx := e.r.Context()
+	if e.detach {
+		ctx = context.WithoutCancel(ctx)
+	}
 	until := time.Now().Add(e.wait)
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		result, err := e.deduper.Do(e.r.Context(), id, e.handle)
+		result, err := e.deduper.Do(ctx, id, e.handle)
 		if e.rec != nil || !errors.Is(err, dedupe.ErrPending) {
 			return result, err
 		}

@@ -23,7 +23,7 @@ func New(d *dedupe.Deduper, o *Options) (func(http.Handler) http.Handler, error)
 	m := &middleware{Options: c, door: door{
 		deduper: d, consumer: settings.Consumer, logger: settings.Logger,
 		principal: c.Principal, freeze: c.Freeze, keeps: true, limit: settings.MaxResult,
-		maxRequest: c.MaxRequest, wait: c.Wait, problems: c.Problems,
+		maxRequest: c.MaxRequest, wait: c.Wait, detach: c.Detach, problems: c.Problems,
 	}}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { m.serve(w, r, next) })

@@ -211,6 +211,29 @@ func TestClientThatGoesAwayDoesNotUndoTheCommit(t *testing.T) {
 	})
 }
 
+func TestDetachedHandlerGoesOnWhenItsClientGoesAway(t *testing.T) {
+	virtual(t, func(t *testing.T, store *memstore.Store) {
+		d := newDeduper(t, store, func(o *dedupe.Options) { o.MaxRun = time.Minute })
+		work := newBusy()
+		h := newMiddleware(t, d, work, func(o *dedupehttp.Options) { o.Detach = true })
+		ctx, leave := context.WithCancel(t.Context())
+		first := sendAsync(h, request("k", "{}").WithContext(ctx))
+		handler := <-work.started
+		leave()
+		pass(lease)
+		if handler.Err() != nil {
+			t.Error("the handler's context ended with the client's")
+		}
+		<-handler.Done()
+		if !errors.Is(context.Cause(handler), dedupe.ErrMaxRun) {
+			t.Errorf("the handler's context ended because of %v", context.Cause(handler))
+		}
+		work.end <- answerWith(http.StatusCreated, "charged")
+		<-first
+		expect(t, send(h, request("k", "{}")), http.StatusCreated, true)
+	})
+}
+
 // What net/http would take for a 200, and what many handlers make of a context that
 // has ended.
 func TestHandlerThatGivesUpBecauseItsContextEndedReleasesTheKey(t *testing.T) {

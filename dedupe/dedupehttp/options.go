@@ -49,6 +49,11 @@ type Options struct {
 	// again, with pauses up to half a second; if the other runs in this process, the
 	// Deduper's LocalWait, which comes on top, wakes it at once. Defaults to 0.
 	Wait time.Duration
+	// Detach lets the handler go on when its client goes away: its context ends with
+	// the lease, with the Deduper's MaxRun and when that is closed, but not with the
+	// connection. A handler that takes longer than its clients wait is otherwise
+	// interrupted at every try. Defaults to false, as in net/http.
+	Detach bool
 	// Problems is put before the codes of problems to make their types, as in
 	// "https://api.example.com/problems/". Defaults to "": the type is about:blank.
 	Problems string
@@ -63,11 +68,12 @@ type WebhookOptions struct {
 	// copies are answered 200 without a run. Any other gives the id back, and the
 	// sender sees it and tries again. Defaults to 2xx alone.
 	Freeze func(status int) bool
-	// MaxRequest and Wait are as in Options. GitHub sends up to 25 MB.
+	// MaxRequest, Wait, Detach and Problems are as in Options. GitHub sends up to 25
+	// MB and waits for 10 seconds, Slack waits for 3.
 	MaxRequest int64
 	Wait       time.Duration
-	// Problems is as in Options.
-	Problems string
+	Detach     bool
+	Problems   string
 }
 
 // FreezeByDefault is the default of Options.Freeze: it ends operations with 2xx,

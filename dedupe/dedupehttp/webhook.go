@@ -57,7 +57,7 @@ func NewWebhook(d *dedupe.Deduper, s Source, o *WebhookOptions) (func(http.Handl
 	h := &webhook{source: s, door: door{
 		deduper: d, consumer: settings.Consumer, logger: settings.Logger,
 		principal: c.Principal, freeze: c.Freeze, limit: held,
-		maxRequest: c.MaxRequest, wait: c.Wait, problems: c.Problems,
+		maxRequest: c.MaxRequest, wait: c.Wait, detach: c.Detach, problems: c.Problems,
 	}}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, next) })
