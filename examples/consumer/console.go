@@ -57,7 +57,7 @@ func (c *console) progress(m movement) {
 	c.last = now
 	c.erase()
 	fmt.Fprintf(c.w, "%4.0f s  published %s  charged %s  given up %s  open %s", now.Sub(c.begun).Seconds(),
-		thousands(m.published), thousands(m.handled), thousands(m.balance.dead), thousands(m.open))
+		thousands(m.published), thousands(m.Handled), thousands(m.Dead), thousands(m.Open))
 	if c.terminal {
 		c.shown = true
 	} else {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/oncebus/once/examples/ledger"
 )
 
 // job is one run of the program.
@@ -19,7 +21,7 @@ type job struct {
 	logger    *slog.Logger
 	servers   *servers
 	trouble   *trouble
-	ledger    *ledger
+	ledger    *ledger.Ledger
 	consumer  jetstream.Consumer
 	dead      jetstream.Stream
 	processes []*process
@@ -30,7 +32,7 @@ type job struct {
 func newJob(c *config, stderr io.Writer) *job {
 	j := &job{
 		config: c, console: newConsole(stderr), logger: slog.New(slog.DiscardHandler),
-		servers: &servers{}, trouble: newTrouble(c), ledger: newLedger(),
+		servers: &servers{}, trouble: newTrouble(c), ledger: ledger.New(),
 	}
 	if c.verbose {
 		j.logger = slog.New(slog.NewTextHandler(j.console, nil))

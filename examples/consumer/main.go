@@ -16,6 +16,7 @@ import (
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/natsbus"
 	"github.com/oncebus/once/dedupe"
+	"github.com/oncebus/once/examples/ledger"
 )
 
 const (
@@ -118,7 +119,7 @@ func (p *process) setUp(ctx context.Context) error {
 		Retention:   time.Hour,       // longer than any publisher tries again
 		MaxAttempts: maxAttempts,
 		Backoff:     bus.Exponential(10*time.Millisecond, 200*time.Millisecond),
-		DeadLetter:  p.ledger.watch(deadLetters),
+		DeadLetter:  p.ledger.Watch(deadLetters),
 		Redelivery:  p.orders.Redelivery(),
 		ObserveOnly: p.off,
 		Logger:      p.logger,
@@ -139,8 +140,8 @@ func (p *process) charge(ctx context.Context, m *bus.Message) error {
 	if err := p.trouble.strike(ctx, m); err != nil {
 		return err // the claim is given back, and the order comes again
 	}
-	p.ledger.charge(effect{
-		order: m.ID, process: p.number, fence: dedupe.FenceFrom(ctx), attempt: dedupe.AttemptFrom(ctx),
+	p.ledger.Charge(ledger.Effect{
+		Order: m.ID, Process: p.number, Fence: dedupe.FenceFrom(ctx), Attempt: dedupe.AttemptFrom(ctx),
 	})
 	return nil
 }

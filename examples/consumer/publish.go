@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/oncebus/once/bus"
+	"github.com/oncebus/once/examples/ledger"
 )
 
 const (
@@ -33,7 +34,7 @@ type publisher struct {
 	js      jetstream.JetStream
 	subject string
 	again   func(id string) bool // whether an order is published again
-	ledger  *ledger
+	ledger  *ledger.Ledger
 
 	// For others to read.
 	published atomic.Int64 // messages that the stream took
@@ -64,7 +65,7 @@ type event struct {
 	err error
 }
 
-func newPublisher(nc *nats.Conn, subject string, again func(id string) bool, l *ledger) (*publisher, error) {
+func newPublisher(nc *nats.Conn, subject string, again func(id string) bool, l *ledger.Ledger) (*publisher, error) {
 	p := &publisher{
 		subject: subject, again: again, ledger: l,
 		fewer:    make(chan struct{}, 1),
@@ -188,7 +189,7 @@ func (p *publisher) answered(e event) error {
 		p.published.Add(1)
 		p.copies.Add(1)
 	default:
-		p.ledger.accept(s.id)
+		p.ledger.Accept(s.id)
 		p.published.Add(1)
 		if p.again(s.id) {
 			p.later(shipment{order: s.order, copy: true})

@@ -51,9 +51,9 @@ type summary struct {
 
 // sumUp makes the summary of a job that has ended with err after elapsed.
 func (j *job) sumUp(elapsed time.Duration, err error) *summary {
-	b := j.ledger.balance()
+	b := j.ledger.Balance()
 	s := &summary{
-		Unique: b.orders, Charges: int64(b.charges), Handled: b.handled, Dead: b.dead, DoubleEffects: b.doubled,
+		Unique: b.Orders, Charges: int64(b.Charges), Handled: b.Handled, Dead: b.Dead, DoubleEffects: b.Doubled,
 		Published: j.publisher.published.Load(), Copies: j.publisher.copies.Load(), Caught: j.publisher.caught.Load(),
 		Rejected: j.rejected.Load(), Vanished: j.trouble.vanished.Load(), Slow: j.trouble.slowRuns.Load(),
 		Seconds: math.Round(elapsed.Seconds()*1000) / 1000,
@@ -85,13 +85,13 @@ func (j *job) sumUp(elapsed time.Duration, err error) *summary {
 	if err == nil {
 		s.Expired = s.Deliveries - s.Published - s.Retried - s.Pending - s.StoreDown - s.Vanished
 	}
-	if err != nil && b.open > 0 && !errors.Is(err, errStalled) {
+	if err != nil && b.Open > 0 && !errors.Is(err, errStalled) {
 		// The run ended early: what the bus still holds is not lost.
 		held, err := j.held(ctx)
 		if err != nil {
 			j.console.say("consumer: %v", err)
 		}
-		s.Unsettled = min(b.open, held)
+		s.Unsettled = min(b.Open, held)
 	}
 	s.Lost = s.Unique - s.Handled - s.Dead - s.Unsettled
 	return s
@@ -165,13 +165,13 @@ func (s *summary) table(w io.Writer, j *job) {
 // nameSome names a few of the orders that are lost or charged more than once.
 func (j *job) nameSome(s *summary) {
 	if s.Lost > 0 {
-		open := j.ledger.open()
+		open := j.ledger.Open()
 		for _, id := range open[:min(few, len(open))] {
 			j.console.say("consumer: order %s: neither charged nor given up", id)
 		}
 	}
-	doubles := j.ledger.doubles()
+	doubles := j.ledger.Doubles()
 	for _, e := range doubles[:min(few, len(doubles))] {
-		j.console.say("consumer: order %s: charged by process %d, attempt %d, fence %d", e.order, e.process, e.attempt, e.fence)
+		j.console.say("consumer: order %s: charged by process %d, attempt %d, fence %d", e.Order, e.Process, e.Attempt, e.Fence)
 	}
 }

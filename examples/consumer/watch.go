@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/oncebus/once/examples/ledger"
 )
 
 var errStalled = errors.New("nothing moves any more")
@@ -39,7 +41,7 @@ func (j *job) watch(ctx context.Context, published <-chan struct{}) error {
 			switch {
 			case err != nil || held > 0:
 				empty = time.Time{}
-			case now.left >= now.published && now.open == 0:
+			case now.left >= now.published && now.Open == 0:
 				return nil
 			case empty.IsZero():
 				empty = time.Now()
@@ -70,12 +72,12 @@ func (j *job) held(ctx context.Context) (int, error) {
 
 // movement is what changes while the job goes on.
 type movement struct {
-	balance
+	ledger.Balance
 	published, left, caught int64
 	rejected                int64
 }
 
 func (j *job) movement() movement {
 	p := j.publisher
-	return movement{j.ledger.balance(), p.published.Load(), p.left.Load(), p.caught.Load(), j.rejected.Load()}
+	return movement{j.ledger.Balance(), p.published.Load(), p.left.Load(), p.caught.Load(), j.rejected.Load()}
 }

@@ -1,4 +1,6 @@
-package main
+// Package ledger is the proof of the examples: what their handlers did, written by
+// the handlers themselves and by nothing else.
+package ledger
 
 import (
 	"context"
@@ -9,23 +11,23 @@ import (
 	"github.com/oncebus/once/bus"
 )
 
-// ledger is the proof: what was charged, written by the handler itself and by
-// nothing else. It only ever grows, and knows nothing of deduplication.
-type ledger struct {
+// Ledger is what was charged. It only ever grows, and knows nothing of
+// deduplication. It is safe for concurrent use.
+type Ledger struct {
 	mu      sync.Mutex
-	effects []effect
+	effects []Effect
 	orders  map[string]*fate
 	handled int // orders with an effect
 	doubled int // orders with more than one
 	dead    int // orders given up, without an effect
 }
 
-// effect is one charge.
-type effect struct {
-	order   string
-	process int
-	fence   uint64
-	attempt int
+// Effect is one charge.
+type Effect struct {
+	Order   string
+	Process int
+	Fence   uint64
+	Attempt int
 }
 
 // fate is what became of an order.
@@ -34,10 +36,11 @@ type fate struct {
 	dead    bool
 }
 
-func newLedger() *ledger { return &ledger{orders: map[string]*fate{}} }
+// New returns an empty Ledger.
+func New() *Ledger { return &Ledger{orders: map[string]*fate{}} }
 
 // fate returns that of the order, which it makes known. The lock is held.
-func (l *ledger) fate(id string) *fate {
+func (l *Ledger) fate(id string) *fate {
 	f := l.orders[id]
 	if f == nil {
 		f = &fate{}
@@ -46,19 +49,19 @@ func (l *ledger) fate(id string) *fate {
 	return f
 }
 
-// accept notes that the stream has the order.
-func (l *ledger) accept(id string) {
+// Accept notes that the order has to be charged.
+func (l *Ledger) Accept(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.fate(id)
 }
 
-// charge notes an effect.
-func (l *ledger) charge(e effect) {
+// Charge notes an effect.
+func (l *Ledger) Charge(e Effect) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.effects = append(l.effects, e)
-	f := l.fate(e.order)
+	f := l.fate(e.Order)
 	f.effects++
 	switch {
 	case f.effects == 2:
@@ -71,9 +74,9 @@ func (l *ledger) charge(e effect) {
 	}
 }
 
-// giveUp notes that the order is in the dead-letter stream. It may be told more
-// than once.
-func (l *ledger) giveUp(id string) {
+// GiveUp notes that the order was given up: it is no longer to be charged, and not
+// lost. It may be told more than once.
+func (l *Ledger) GiveUp(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f := l.fate(id)
@@ -83,45 +86,46 @@ func (l *ledger) giveUp(id string) {
 	f.dead = true
 }
 
-// watch returns sink, of which the ledger notes what it took.
-func (l *ledger) watch(sink bus.DeadLetterSink) bus.DeadLetterSink {
+// Watch returns sink, of which the ledger notes what it took.
+func (l *Ledger) Watch(sink bus.DeadLetterSink) bus.DeadLetterSink {
 	return func(ctx context.Context, d bus.DeadLetter) error {
 		err := sink(ctx, d)
 		if err == nil {
-			l.giveUp(d.Message.ID)
+			l.GiveUp(d.Message.ID)
 		}
 		return err
 	}
 }
 
-// balance is the ledger in numbers: of charges, and of orders, which are charged,
+// Balance is a ledger in numbers: of charges, and of orders, which are charged,
 // charged more than once, given up, or open.
-type balance struct {
-	charges, orders, handled, doubled, dead, open int
+type Balance struct {
+	Charges, Orders, Handled, Doubled, Dead, Open int
 }
 
-func (l *ledger) balance() balance {
+// Balance returns the numbers so far.
+func (l *Ledger) Balance() Balance {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return balance{len(l.effects), len(l.orders), l.handled, l.doubled, l.dead, len(l.orders) - l.handled - l.dead}
+	return Balance{len(l.effects), len(l.orders), l.handled, l.doubled, l.dead, len(l.orders) - l.handled - l.dead}
 }
 
-// doubles returns the effects of orders that have more than one, by order.
-func (l *ledger) doubles() []effect {
+// Doubles returns the effects of orders that have more than one, by order.
+func (l *Ledger) Doubles() []Effect {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var found []effect
+	var found []Effect
 	for _, e := range l.effects {
-		if l.orders[e.order].effects > 1 {
+		if l.orders[e.Order].effects > 1 {
 			found = append(found, e)
 		}
 	}
-	slices.SortStableFunc(found, func(a, b effect) int { return strings.Compare(a.order, b.order) })
+	slices.SortStableFunc(found, func(a, b Effect) int { return strings.Compare(a.Order, b.Order) })
 	return found
 }
 
-// open returns the orders of which nothing is known.
-func (l *ledger) open() []string {
+// Open returns the orders of which nothing is known.
+func (l *Ledger) Open() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var found []string
