@@ -1,0 +1,148 @@
+package redisbus
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/oncebus/once/bus"
+)
+
+// Options are the settings of a Consumer. The zero value is useful where the
+// group exists.
+type Options struct {
+	// Name is the consumer's name in the group. No other consumer may have it at
+	// the same time. Defaults to the host's name and random letters.
+	Name string
+	// CreateFrom is the id of the entry after which a group begins that does not
+	// exist: "0" for all that the stream has, "$" for what is added from now on.
+	// The stream is made with it. A group that is lost while it is consumed is made
+	// again too; see the package documentation. Defaults to "": New and Consume
+	// return ErrNoGroup.
+	CreateFrom string
+	// Workers is how many handlers run at a time, in ConsumeBatch how many
+	// batches. No more entries are read than there are free workers for. Defaults
+	// to 8 times GOMAXPROCS for Consume and to 1 for ConsumeBatch.
+	Workers int
+	// BatchSize is how many messages ConsumeBatch hands over at most. Defaults to
+	// 100.
+	BatchSize int
+	// MinIdle is how long an entry must not have been heard of before any consumer
+	// of the group may take it over; it is the bus's ack wait. All consumers of a
+	// group need the same. In milliseconds. Defaults to 30 seconds.
+	MinIdle time.Duration
+	// ClaimInterval is the time between two looks for entries to take over.
+	// Defaults to a quarter of MinIdle.
+	ClaimInterval time.Duration
+	// Backoff is the delay of a retry that names none, by the number of the
+	// delivery that failed. Defaults to
+	// bus.Exponential(500*time.Millisecond, time.Minute).
+	Backoff bus.Backoff
+	// MaxWaiting is how many messages may wait here for a retry. While there are as
+	// many, no others are taken. Each is its id, not its payload. Defaults to
+	// 10,000.
+	MaxWaiting int
+	// Rejected takes messages that the handler rejected, before they are acked;
+	// DeadLetter makes one. When it fails the message is retried. Leave it nil
+	// where a deduplicator has a sink of its own, or dead letters are written
+	// twice. Defaults to nil: a rejected message is acked, and the Logger is told.
+	Rejected bus.DeadLetterSink
+	// IDField is the field with the publisher's message id. Defaults to "id".
+	IDField string
+	// DataField is the field with the payload. Defaults to "data".
+	DataField string
+	// TrimEvery is how often entries are removed from the stream that all of its
+	// groups have settled. A group that nobody consumes keeps everything; one that
+	// is made later does not find what was removed. Defaults to 0: never.
+	TrimEvery time.Duration
+	// ForgetAfter is how long a consumer of the group that has nothing pending must
+	// not have read before its name is removed. Names of processes that were killed
+	// would gather otherwise. Defaults to 1 hour.
+	ForgetAfter time.Duration
+	// AllowEviction lets New accept a server that evicts streams when its memory is
+	// full: messages are then lost. Defaults to false.
+	AllowEviction bool
+	// AckTimeout is how long an answer of the server is waited for, and at the end
+	// of Consume how long acks are sent again that were not confirmed. Defaults to
+	// 2 seconds.
+	AckTimeout time.Duration
+	// DrainTimeout is how long running handlers may go on after the consumer was
+	// told to stop, before their context ends. Defaults to 30 seconds.
+	DrainTimeout time.Duration
+	// Logger is told what New found, when the server does not serve the consumer,
+	// and of messages that were rejected or deleted from the stream. It is never
+	// given an id or a payload. Defaults to slog.Default().
+	Logger *slog.Logger
+}
+
+func (o *Options) withDefaults() (Options, error) {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	for _, d := range []struct {
+		name     string
+		value    *time.Duration
+		standard time.Duration
+	}{
+		{"MinIdle", &c.MinIdle, 30 * time.Second},
+		{"ClaimInterval", &c.ClaimInterval, 0}, // by MinIdle
+		{"TrimEvery", &c.TrimEvery, 0},
+		{"ForgetAfter", &c.ForgetAfter, time.Hour},
+		{"AckTimeout", &c.AckTimeout, 2 * time.Second},
+		{"DrainTimeout", &c.DrainTimeout, 30 * time.Second},
+	} {
+		if *d.value < 0 {
+			return c, fmt.Errorf("redisbus: Options.%s is negative: %v", d.name, *d.value)
+		}
+		if *d.value == 0 {
+			*d.value = d.standard
+		}
+	}
+	for _, n := range []struct {
+		name     string
+		value    *int
+		standard int
+	}{{"Workers", &c.Workers, 0}, {"BatchSize", &c.BatchSize, 100}, {"MaxWaiting", &c.MaxWaiting, 10_000}} {
+		if *n.value < 0 {
+			return c, fmt.Errorf("redisbus: Options.%s is negative: %d", n.name, *n.value)
+		}
+		if *n.value == 0 {
+			*n.value = n.standard
+		}
+	}
+	if c.MinIdle%time.Millisecond != 0 {
+		return c, fmt.Errorf("redisbus: Options.MinIdle is %v, want whole milliseconds", c.MinIdle)
+	}
+	if c.ClaimInterval == 0 {
+		c.ClaimInterval = c.MinIdle / 4
+	}
+	if c.CreateFrom != "" && c.CreateFrom != "$" && !isEntryID(c.CreateFrom) {
+		return c, fmt.Errorf("redisbus: Options.CreateFrom is %q, want \"0\", \"$\" or the id of an entry", c.CreateFrom)
+	}
+	if c.IDField == "" {
+		c.IDField = defaultIDField
+	}
+	if c.DataField == "" {
+		c.DataField = defaultDataField
+	}
+	if c.IDField == c.DataField {
+		return c, fmt.Errorf("redisbus: Options.IDField and DataField are both %q", c.IDField)
+	}
+	if c.Backoff == nil {
+		c.Backoff = bus.Exponential(500*time.Millisecond, time.Minute)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c, nil
+}
+
+// workers returns Workers or its default for Consume.
+func (o *Options) workers() int {
+	if o.Workers > 0 {
+		return o.Workers
+	}
+	return 8 * runtime.GOMAXPROCS(0)
+}

@@ -1,0 +1,30 @@
+package redisbus
+
+import (
+	_ "embed"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var (
+	//go:embed claim.lua
+	claimLua string
+	//go:embed keep.lua
+	keepLua string
+	//go:embed retry.lua
+	retryLua string
+	//go:embed forget.lua
+	forgetLua string
+	//go:embed trim.lua
+	trimLua string
+
+	claimScript  = redis.NewScript(claimLua)
+	keepScript   = redis.NewScript(keepLua)
+	retryScript  = redis.NewScript(retryLua)
+	forgetScript = redis.NewScript(forgetLua)
+	trimScript   = redis.NewScript(trimLua)
+)
+
+// atOnce is how many entries a script looks at in one call: the server does
+// nothing else meanwhile, for some microseconds each.
+const atOnce = 256
