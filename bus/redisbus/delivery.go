@@ -120,16 +120,19 @@ func (d *delivery) retryAfter(delay time.Duration) {
 	s.c.counts.retried.Add(1)
 	now := time.Now()
 	w := &wait{id: d.entry.ID, number: d.msg.Delivery, due: now.Add(delay), fresh: base.Add(time.Duration(d.fresh.Load()))}
+	var k *keep
 	s.mu.Lock()
-	stopped := s.stopped
-	if !stopped {
+	switch {
+	case s.stopped:
+		k = w.release(s.c.opts.MinIdle)
+	case w.due.Sub(w.fresh) > s.c.opts.MinIdle/2:
+		k = w.refresh()
+		fallthrough
+	default:
 		s.waiting.add(w)
 	}
 	s.mu.Unlock()
-	switch {
-	case stopped:
-		s.teller.keep(w.release(s.c.opts.MinIdle))
-	case w.due.Sub(w.fresh) > s.c.opts.MinIdle/2:
-		s.teller.keep(w.refresh())
+	if k != nil {
+		s.teller.keep(k)
 	}
 }

@@ -94,9 +94,8 @@ func (s *session) full() bool {
 // take takes up to n messages: those whose retry is due, or what others left, or
 // what is new. It waits for a while if there are none.
 func (s *session) take(ctx context.Context, n int) ([]*delivery, error) {
-	n = min(n, atOnce)
 	s.mu.Lock()
-	due := s.waiting.take(time.Now(), n)
+	due := s.waiting.take(time.Now(), min(n, atOnce))
 	s.mu.Unlock()
 	if len(due) > 0 {
 		return s.retry(ctx, due)
@@ -105,7 +104,7 @@ func (s *session) take(ctx context.Context, n int) ([]*delivery, error) {
 		return nil, nil
 	}
 	if !time.Now().Before(s.nextClaim) {
-		if ds, err := s.claim(ctx, n); len(ds) > 0 || err != nil {
+		if ds, err := s.claim(ctx, min(n, atOnce)); len(ds) > 0 || err != nil {
 			return ds, err
 		}
 	}

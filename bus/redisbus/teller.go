@@ -2,6 +2,7 @@ package redisbus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -175,10 +176,7 @@ func (t *teller) some() bool {
 func (t *teller) flight(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, t.s.c.opts.AckTimeout)
 	defer cancel()
-	if err := t.sendKeeps(ctx); err != nil {
-		return err
-	}
-	return t.sendAcks(ctx)
+	return errors.Join(t.sendKeeps(ctx), t.sendAcks(ctx))
 }
 
 func (t *teller) sendAcks(ctx context.Context) error {

@@ -6,13 +6,14 @@ import (
 )
 
 // wait is an entry that is to be delivered again by this consumer. It stays
-// pending, and is kept from others for as long as it waits.
+// pending, and is kept from others for as long as it waits. The session's lock
+// guards it while it does.
 type wait struct {
 	id     string
 	number int // deliveries so far
 	due    time.Time
 	fresh  time.Time // when its idle time began at the latest
-	queued bool      // a refresh is on its way; guarded by the session's lock
+	queued bool      // a refresh is on its way
 	place  int       // in the heap
 }
 
