@@ -18,6 +18,7 @@ type delivery struct {
 
 	settled atomic.Bool
 	queued  atomic.Bool           // a keep-alive is on its way
+	deleted atomic.Bool           // the entry is no longer in the stream
 	failed  atomic.Pointer[error] // why the last keep-alive did not arrive
 	fresh   atomic.Int64          // when the entry's idle time began at the latest, as a time.Duration since base
 }
@@ -63,16 +64,19 @@ func (d *delivery) keepAlive(ctx context.Context) error {
 }
 
 // kept notes what became of a keep-alive that was sent at sent.
-func (d *delivery) kept(sent time.Time, ours bool, err error) {
-	if err == nil && !ours {
-		err = ErrTaken
-	}
-	if err != nil {
+func (d *delivery) kept(sent time.Time, fate string) {
+	switch fate {
+	case kept:
+		d.fresh.Store(int64(sent.Sub(base)))
+		d.failed.Store(nil)
+	case deleted: // it can still be handled, and not be retried
+		d.deleted.Store(true)
+		d.failed.Store(nil)
+	default:
+		err := ErrTaken
 		d.failed.Store(&err)
-		return
 	}
-	d.fresh.Store(int64(sent.Sub(base)))
-	d.failed.Store(nil)
+	d.queued.Store(false)
 }
 
 // settle does what the handler's error asks for.
@@ -117,6 +121,10 @@ func (d *delivery) reject(reason error) error {
 // retryAfter leaves the entry pending and has it delivered again after delay.
 func (d *delivery) retryAfter(delay time.Duration) {
 	s := d.s
+	if d.deleted.Load() {
+		s.deleted(1)
+		return
+	}
 	s.c.counts.retried.Add(1)
 	now := time.Now()
 	w := &wait{id: d.entry.ID, number: d.msg.Delivery, due: now.Add(delay), fresh: base.Add(time.Duration(d.fresh.Load()))}

@@ -2,5 +2,5 @@ package redisbus
 
 // Digests are those of the scripts, by the names of their files.
 var Digests = map[string]string{
-	"claim": claimScript.Hash(), "keep": keepScript.Hash(), "retry": retryScript.Hash(),
+	"keep": keepScript.Hash(), "retry": retryScript.Hash(),
 }

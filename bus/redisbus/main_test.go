@@ -20,7 +20,7 @@ import (
 func TestMain(m *testing.M) {
 	// Tests wait for idle times and hardly compute, so many go side by side on few
 	// cores. The command line overrules it.
-	_ = flag.Set("test.parallel", "64")
+	_ = flag.Set("test.parallel", parallel)
 	redis.SetLogger(silent{}) // it says for every dial that the server is down
 	goleak.VerifyTestMain(m)
 }
@@ -48,7 +48,7 @@ func newRig(t testing.TB) *rig {
 }
 
 // newMini returns a rig on miniredis, whose clock runs.
-func newMini(t *testing.T) *rig {
+func newMini(t testing.TB) *rig {
 	client := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr(), ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = client.Close() })
 	return rigOn(client, "")

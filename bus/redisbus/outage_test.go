@@ -217,7 +217,7 @@ func TestConnectionsThatAreCut(t *testing.T) {
 
 // Each reply is lost once. What a lost reply brought is taken over, at the latest.
 func TestRepliesThatAreLost(t *testing.T) {
-	for _, command := range []string{"XREADGROUP", "xack", "retry", "keep", "claim"} {
+	for _, command := range []string{"XREADGROUP", "xack", "retry", "keep", "XAUTOCLAIM"} {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()
 			s := redistest.Start(t)

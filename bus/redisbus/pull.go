@@ -144,10 +144,10 @@ func (s *session) retry(ctx context.Context, due []*wait) ([]*delivery, error) {
 	ds := make([]*delivery, 0, len(due))
 	for i, reply := range replies {
 		switch reply {
-		case "taken":
+		case taken:
 			c.counts.taken.Add(1)
 			continue
-		case "deleted":
+		case deleted:
 			s.deleted(1)
 			continue
 		}
@@ -165,13 +165,13 @@ func (s *session) claim(ctx context.Context, n int) (ds []*delivery, err error) 
 	defer cancel()
 	for range claimSteps {
 		asked := s.ask()
-		reply, err := claimScript.Run(call, c.client, []string{c.stream},
-			c.group, c.opts.Name, c.opts.MinIdle.Milliseconds(), s.cursor, n).Slice()
+		reply, err := c.client.Do(call, "XAUTOCLAIM", c.stream, c.group, c.opts.Name,
+			c.opts.MinIdle.Milliseconds(), s.cursor, "COUNT", n).Slice()
 		if err != nil {
-			return ds, fmt.Errorf("redisbus: claim: %w", plain(err))
+			return nil, fmt.Errorf("redisbus: claim: %w", plain(err))
 		}
-		if ds, err = s.claimed(reply, asked); err != nil {
-			return ds, err
+		if ds, err = s.claimed(call, reply, asked); err != nil {
+			return nil, err
 		}
 		if s.cursor == "0-0" {
 			// Not all consumers at the same moment.
@@ -186,31 +186,60 @@ func (s *session) claim(ctx context.Context, n int) (ds []*delivery, err error) 
 	return ds, nil
 }
 
-// claimed reads the answer to a look for entries to take over.
-func (s *session) claimed(reply []any, asked asked) (ds []*delivery, err error) {
-	if len(reply) < 2 {
+// claimed reads the answer to a look for entries to take over: where the next one
+// goes on, entries, and the ids of those that are no longer in the stream.
+func (s *session) claimed(ctx context.Context, reply []any, asked asked) (ds []*delivery, err error) {
+	if len(reply) < 3 {
 		return nil, errReply
 	}
 	cursor, isText := reply[0].(string)
-	deleted, isNumber := reply[1].(int64)
-	if !isText || !isNumber {
+	list, isList := reply[1].([]any)
+	gone, _ := reply[2].([]any)
+	if !isText || !isList {
 		return nil, errReply
 	}
 	s.cursor = cursor
-	s.deleted(int(deleted))
-	for _, r := range reply[2:] {
-		e, err := entryOf(r)
-		parts, _ := r.([]any)
-		if err != nil || len(parts) != 3 {
-			return ds, errReply
-		}
-		number, _ := parts[2].(int64)
-		if !s.isWaiting(e.ID, int(number), asked.at) {
-			s.c.counts.claimed.Add(1)
-			ds = append(ds, s.deliver(e, int(number), asked))
+	s.deleted(len(gone))
+	entries := make([]Entry, len(list))
+	for i, r := range list {
+		if entries[i], err = entryOf(r); err != nil {
+			return nil, err
 		}
 	}
-	return ds, nil
+	numbers, err := s.numbers(ctx, entries)
+	for i, e := range entries {
+		if err == nil && numbers[i] > 0 && !s.isWaiting(e.ID, numbers[i], asked.at) {
+			s.c.counts.claimed.Add(1)
+			ds = append(ds, s.deliver(e, numbers[i], asked))
+		}
+	}
+	return ds, err
+}
+
+// numbers returns how often entries were delivered, which the answer to a claim
+// does not tell; 0 for one that is no longer this consumer's.
+func (s *session) numbers(ctx context.Context, entries []Entry) ([]int, error) {
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	c := s.c
+	pipe := c.client.Pipeline()
+	replies := make([]*redis.XPendingExtCmd, len(entries))
+	for i, e := range entries {
+		replies[i] = pipe.XPendingExt(ctx, &redis.XPendingExtArgs{
+			Stream: c.stream, Group: c.group, Start: e.ID, End: e.ID, Count: 1, Consumer: c.opts.Name,
+		})
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("redisbus: deliveries: %w", plain(err))
+	}
+	numbers := make([]int, len(entries))
+	for i, r := range replies {
+		if p := r.Val(); len(p) == 1 {
+			numbers[i] = int(p[0].RetryCount)
+		}
+	}
+	return numbers, nil
 }
 
 // isWaiting reports whether an entry that was taken over waits here for a retry:

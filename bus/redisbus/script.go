@@ -7,8 +7,6 @@ import (
 )
 
 var (
-	//go:embed claim.lua
-	claimLua string
 	//go:embed keep.lua
 	keepLua string
 	//go:embed retry.lua
@@ -18,7 +16,6 @@ var (
 	//go:embed trim.lua
 	trimLua string
 
-	claimScript  = redis.NewScript(claimLua)
 	keepScript   = redis.NewScript(keepLua)
 	retryScript  = redis.NewScript(retryLua)
 	forgetScript = redis.NewScript(forgetLua)
@@ -28,3 +25,10 @@ var (
 // atOnce is how many entries a script looks at in one call: the server does
 // nothing else meanwhile, for some microseconds each.
 const atOnce = 256
+
+// What scripts say of entries.
+const (
+	kept    = "kept"
+	taken   = "taken"   // another's by now, or delivered again
+	deleted = "deleted" // no longer in the stream
+)

@@ -13,7 +13,7 @@ import (
 
 // suite returns a bustest harness on r.
 func suite(t testing.TB, r *rig) *bustest.Harness {
-	const ackWait = 600 * time.Millisecond
+	const ackWait = suiteIdle
 	opts := redisbus.Options{
 		MinIdle:      ackWait,
 		Backoff:      bus.Exponential(time.Millisecond, 100*time.Millisecond),
@@ -56,6 +56,5 @@ func TestSuite(t *testing.T) {
 
 func TestSuiteOnMiniredis(t *testing.T) {
 	t.Parallel()
-	r := newMini(t)
-	bustest.Run(t, func(t testing.TB) *bustest.Harness { return suite(t, rigOn(r.client, "")) })
+	bustest.Run(t, func(t testing.TB) *bustest.Harness { return suite(t, newMini(t)) })
 }

@@ -238,11 +238,11 @@ func (t *teller) sendKeeps(ctx context.Context) error {
 		return nil
 	}
 	sent := time.Now()
-	ours, err := keepScript.Run(ctx, c.client, []string{c.stream}, args...).Int64Slice()
+	fates, err := keepScript.Run(ctx, c.client, []string{c.stream}, args...).StringSlice()
 	switch {
 	case groupGone(err):
-		ours, err = make([]int64, len(wanted)), nil
-	case err == nil && len(ours) != len(wanted):
+		fates, err = make([]string, len(wanted)), nil
+	case err == nil && len(fates) != len(wanted):
 		err = errReply
 	}
 	err = plain(err)
@@ -253,7 +253,14 @@ func (t *teller) sendKeeps(ctx context.Context) error {
 		err = fmt.Errorf("redisbus: keep-alive: %w", err)
 	}
 	for i, k := range wanted {
-		t.s.kept(k, sent, err == nil && ours[i] == 1, err)
+		switch {
+		case k.d != nil && err != nil:
+			k.d.failed.Store(&err)
+		case k.d != nil:
+			k.d.kept(sent, fates[i])
+		case k.w != nil && err == nil:
+			t.s.kept(k, sent, fates[i])
+		}
 	}
 	return err
 }
@@ -271,25 +278,24 @@ func (s *session) wants(k *keep) bool {
 	return true
 }
 
-// kept notes what became of k.
-func (s *session) kept(k *keep, sent time.Time, ours bool, err error) {
+// kept notes what became of the keep of an entry that waits.
+func (s *session) kept(k *keep, sent time.Time, fate string) {
+	s.mu.Lock()
+	w := k.w
+	w.queued = false
+	if fate == kept {
+		w.fresh = sent
+	}
+	gone := fate != kept && s.waiting.byID[k.id] == w && w.number == k.number
+	if gone {
+		s.waiting.remove(w)
+	}
+	s.mu.Unlock()
 	switch {
-	case k.d != nil:
-		k.d.kept(sent, ours, err)
-		if err == nil {
-			k.d.queued.Store(false)
-		}
-	case k.w != nil && err == nil:
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		k.w.queued = false
-		switch {
-		case ours:
-			k.w.fresh = sent
-		case s.waiting.byID[k.id] == k.w && k.w.number == k.number:
-			s.waiting.remove(k.w)
-			s.c.counts.taken.Add(1)
-		}
+	case gone && fate == deleted:
+		s.deleted(1)
+	case gone:
+		s.c.counts.taken.Add(1)
 	}
 }
 
