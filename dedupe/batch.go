@@ -138,7 +138,11 @@ func (b *batch) identify(ctx context.Context, m *member) (ask bool) {
 		return false
 	}
 	m.leads, m.leader, _ = d.flights.join(a, false)
-	if !m.leads && m.leader == nil {
+	switch {
+	case m.leads, m.leader != nil:
+	case d.contradicts(a):
+		*m.err = d.mismatch(ctx, a, FromFlight)
+	default:
 		*m.err = d.pending(ctx, a, FromFlight, d.patienceFor(a))
 	}
 	return m.leads

@@ -77,6 +77,9 @@ func (d *Deduper) answer(ctx context.Context, a *attempt) (Result, error) {
 		if leads {
 			break
 		}
+		if d.contradicts(a) {
+			return Result{}, d.mismatch(ctx, a, FromFlight)
+		}
 		if now >= until || !wait(ctx, landed, until-now) {
 			return Result{}, d.pending(ctx, a, FromFlight, d.patienceFor(a))
 		}
@@ -138,6 +141,16 @@ func (d *Deduper) pending(ctx context.Context, a *attempt, from Source, remainin
 	d.decided(ctx, a, Decision{Outcome: claim.Pending, Source: from})
 	remaining = min(remaining, d.opts.Lease)
 	return bus.RetryAfter(&PendingError{remaining}, jitter(remaining))
+}
+
+// contradicts reports whether the leader of a's key in this process holds a claim
+// for another payload. Before its claim is granted, it may be the leader that is
+// wrong.
+func (d *Deduper) contradicts(a *attempt) (differs bool) {
+	if !a.fp.IsZero() {
+		d.flights.look(a.key.Digest(), func(leader *attempt) { differs = leader.fp.Differs(a.fp) && d.keeper.holds(leader) })
+	}
+	return differs
 }
 
 // patienceFor returns how long to wait for the leader of a's key in this process.

@@ -169,6 +169,14 @@ func (k *keeper) remove(a *attempt) {
 	a.awaited = a.lease.flying
 }
 
+// holds reports whether a has a claim whose lease is kept.
+func (k *keeper) holds(a *attempt) bool {
+	s := k.shard(a)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return a.lease.kept && a.lease.claimed
+}
+
 // remaining returns how long a's lease will hold at most without extension.
 func (k *keeper) remaining(a *attempt) time.Duration {
 	s := k.shard(a)

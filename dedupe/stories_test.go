@@ -289,6 +289,23 @@ var stories = []struct {
 			w.Error("another process ran it meanwhile")
 		}
 	}},
+	{"another payload behind one that has no claim is not a mismatch: that one may be wrong", func(w *world) {
+		held := faultstore.New(w.store)
+		a := w.processOn(held, func(o *dedupe.Options) { o.Fingerprint = dedupe.PayloadFingerprint })
+		var did effects
+		release := held.Hold(claim.OpTryClaim)
+		wrong := message("1")
+		wrong.Data = []byte("another order 1")
+		answer := deliver(a.Wrap(did.handler), wrong)
+		for held.Held() == 0 {
+			runtime.Gosched()
+		}
+		if err := a.Wrap(did.handler)(w.Context(), message("1")); !errors.Is(err, dedupe.ErrPending) {
+			w.Errorf("told %v, want ErrPending", err)
+		}
+		release()
+		<-answer
+	}},
 	{"same id with another payload is a mismatch on every path", func(w *world) {
 		fingerprinted := func(o *dedupe.Options) { o.Fingerprint = dedupe.PayloadFingerprint }
 		other := message("1")
@@ -300,15 +317,18 @@ var stories = []struct {
 			}
 		}
 		var did effects
+		acks := func(_ context.Context, ms []*bus.Message) []error { return make([]error, len(ms)) }
 		a, b := w.process(fingerprinted), w.process(fingerprinted)
 		work := newBusy()
 		answer := deliver(a.Wrap(work.handler), message("1"))
 		<-work.started
 		expectMismatch("pending", b.Wrap(did.handler)(w.Context(), other))
+		expectMismatch("pending here", a.Wrap(did.handler)(w.Context(), other))
+		expectMismatch("pending here, in a batch", a.WrapBatch(acks)(w.Context(), []*bus.Message{other})[0])
 		work.end <- errBoom
 		<-answer
 		expectMismatch("released", b.Wrap(did.handler)(w.Context(), other))
-		twins := b.WrapBatch(func(_ context.Context, ms []*bus.Message) []error { return make([]error, len(ms)) })(w.Context(), []*bus.Message{message("1"), other})
+		twins := b.WrapBatch(acks)(w.Context(), []*bus.Message{message("1"), other})
 		expectAction(w, twins[0], bus.ActionAck)
 		expectMismatch("in one batch", twins[1])
 		expectMismatch("done, from memory", b.Wrap(did.handler)(w.Context(), other))
