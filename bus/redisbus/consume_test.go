@@ -66,7 +66,7 @@ func TestNoMoreIsReadThanThereAreFreeWorkers(t *testing.T) {
 func TestADelayIsKeptBesideOtherConsumers(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ minIdle, delay time.Duration }{
-		{500 * time.Millisecond, 1500 * time.Millisecond},
+		{suiteIdle, suiteIdle * 5 / 2},
 		{time.Hour, 300 * time.Millisecond},
 	} {
 		t.Run(tt.delay.String(), func(t *testing.T) {

@@ -5,6 +5,7 @@ package redisbus_test
 import "time"
 
 const (
+	underRace = false
 	parallel  = "64"
 	suiteIdle = time.Second
 )

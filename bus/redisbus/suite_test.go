@@ -56,5 +56,8 @@ func TestSuite(t *testing.T) {
 
 func TestSuiteOnMiniredis(t *testing.T) {
 	t.Parallel()
+	if underRace {
+		t.Skip("a Lua machine for every script call is too slow with the race detector; TestSuite runs the same code")
+	}
 	bustest.Run(t, func(t testing.TB) *bustest.Harness { return suite(t, newMini(t)) })
 }

@@ -291,12 +291,15 @@ func (s *session) kept(k *keep, sent time.Time, fate string) {
 		s.waiting.remove(w)
 	}
 	s.mu.Unlock()
-	switch {
-	case gone && fate == deleted:
+	if !gone {
+		return
+	}
+	if fate == deleted {
 		s.deleted(1)
-	case gone:
+	} else {
 		s.c.counts.taken.Add(1)
 	}
+	s.signal() // there is room for another
 }
 
 // sleep waits for d and reports whether it did, and was not ended by stop.
