@@ -60,6 +60,9 @@ func setHeader(h, want http.Header) {
 
 // listed returns the names in the lists that are the values of a header.
 func listed(values []string) map[string]bool {
+	if len(values) == 0 {
+		return nil
+	}
 	names := map[string]bool{}
 	for _, value := range values {
 		for name := range strings.SplitSeq(value, ",") {

@@ -150,12 +150,13 @@ func TestPanicsReleaseTheKeyAndPropagate(t *testing.T) {
 	for name, v := range map[string]any{"any value": "boom", "ErrAbortHandler": http.ErrAbortHandler, "a value that cannot be compared": []int{1}} {
 		t.Run(name, func(t *testing.T) {
 			throw := true
-			h := protect(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			d := newDeduper(t, newStore(t), nil)
+			h := newMiddleware(t, d, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.WriteHeader(http.StatusCreated)
 				if throw {
 					panic(v)
 				}
-			}))
+			}), nil)
 			w := httptest.NewRecorder()
 			func() {
 				defer func() {
@@ -167,6 +168,9 @@ func TestPanicsReleaseTheKeyAndPropagate(t *testing.T) {
 			}()
 			if w.Code != http.StatusOK || w.Body.Len() > 0 {
 				t.Errorf("something was answered before the panic: %d %s", w.Code, w.Body)
+			}
+			if panicked := d.Stats().Panicked == 1; panicked == (name == "ErrAbortHandler") {
+				t.Errorf("counted as a panic: %v", panicked)
 			}
 			throw = false
 			expect(t, send(h, request("k", "{}")), http.StatusCreated, false)
@@ -353,6 +357,28 @@ func TestLateAnswerOfAnOwnerThatLostTheKeyIsNotGiven(t *testing.T) {
 	})
 }
 
+// It is too late for another answer, and half of two would be worse.
+func TestStreamOfAnOwnerThatLostTheKeyIsLeftAlone(t *testing.T) {
+	virtual(t, func(t *testing.T, store *memstore.Store) {
+		cut := faultstore.New(store)
+		cut.On(claim.OpExtend, faultstore.Fail, faultstore.Always)
+		work := newBusy()
+		a := newMiddleware(t, newDeduper(t, cut, nil), work, nil)
+		b := newMiddleware(t, newDeduper(t, store, nil), answerWith(http.StatusCreated, "by B"), nil)
+		late := sendAsync(a, request("k", "{}"))
+		<-work.started
+		pass(2 * lease)
+		expect(t, send(b, request("k", "{}")), http.StatusCreated, false)
+		work.end <- func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "by A")
+			w.(http.Flusher).Flush()
+		}
+		if w := <-late; w.Code != http.StatusOK || w.Body.String() != "by A" {
+			t.Errorf("answered %d %s", w.Code, w.Body)
+		}
+	})
+}
+
 func TestOwnerThatDiedIsTakenOverAfterItsLease(t *testing.T) {
 	virtual(t, func(t *testing.T, store *memstore.Store) {
 		key, err := claim.NewKey("acme", "payments", "k")
@@ -475,8 +501,10 @@ func TestDuplicateThatWaitsRunsWhenTheFirstFails(t *testing.T) {
 func TestRequestOverTheLimitIs413(t *testing.T) {
 	var c charges
 	h := newMiddleware(t, newDeduper(t, newStore(t), nil), &c, func(o *dedupehttp.Options) { o.MaxRequest = 10 })
-	expectProblem(t, send(h, request("k", "12345678901")), http.StatusRequestEntityTooLarge, "body-too-large")
 	r := request("k", "12345678901")
+	r.Body = io.NopCloser(iotest.ErrReader(errors.New("read all the same")))
+	expectProblem(t, send(h, r), http.StatusRequestEntityTooLarge, "body-too-large")
+	r = request("k", "12345678901")
 	r.ContentLength = -1 // chunked
 	expectProblem(t, send(h, r), http.StatusRequestEntityTooLarge, "body-too-large")
 	if c.runs.Load() != 0 {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 )
 
 // recorder is the http.ResponseWriter of a handler. It holds the response back
@@ -125,14 +126,17 @@ func (r *recorder) goLive() {
 
 // trailers returns the trailers that the handler has set so far.
 func (r *recorder) trailers() http.Header {
-	found := http.Header{}
+	var found http.Header
 	declared := listed(r.header["Trailer"])
 	for name, values := range r.w.Header() {
-		switch {
-		case len(name) > len(http.TrailerPrefix) && name[:len(http.TrailerPrefix)] == http.TrailerPrefix:
+		if declared[name] {
+			name = http.TrailerPrefix + name
+		}
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			if found == nil {
+				found = http.Header{}
+			}
 			found[name] = values
-		case declared[name]:
-			found[http.TrailerPrefix+name] = values
 		}
 	}
 	return found

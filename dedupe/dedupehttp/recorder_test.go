@@ -161,7 +161,7 @@ func TestResponseOverTheLimitIsServedWholeAndRecordedWithoutBody(t *testing.T) {
 
 func TestHijackedConnectionIsRecordedAsDone(t *testing.T) {
 	runs := 0
-	ask := serve(t, protect(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	h := protect(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		runs++
 		conn, rw, err := w.(http.Hijacker).Hijack()
 		if err != nil {
@@ -171,7 +171,11 @@ func TestHijackedConnectionIsRecordedAsDone(t *testing.T) {
 		defer conn.Close()
 		_, _ = rw.WriteString("HTTP/1.1 202 Accepted\r\nContent-Length: 5\r\nConnection: close\r\n\r\nby me")
 		_ = rw.Flush()
-	})))
+	}))
+	ask := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Request-Id", "of an outer handler")
+		h.ServeHTTP(w, r)
+	}))
 	if first := ask(); first.status != http.StatusAccepted || first.body != "by me" {
 		t.Fatalf("answered %+v", first)
 	}
@@ -181,8 +185,56 @@ func TestHijackedConnectionIsRecordedAsDone(t *testing.T) {
 		again = ask()
 	}
 	expectOmitted(t, again, http.StatusNoContent)
+	if again.header.Get("X-Request-Id") == "" {
+		t.Error("the replay takes away what an outer handler set")
+	}
 	if runs != 1 {
 		t.Errorf("%d runs", runs)
+	}
+}
+
+func TestConnectionHijackedAfterTheStatus(t *testing.T) {
+	ask := serve(t, protect(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "close")
+		w.Header().Set("Content-Length", "5")
+		w.WriteHeader(http.StatusAccepted)
+		conn, rw, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = rw.WriteString("by me")
+		_ = rw.Flush()
+	})))
+	if first := ask(); first.status != http.StatusAccepted || first.body != "by me" {
+		t.Fatalf("answered %+v", first)
+	}
+	again := ask()
+	for again.status == http.StatusConflict {
+		again = ask()
+	}
+	expectOmitted(t, again, http.StatusAccepted)
+}
+
+func TestHijackedWebhookIsFinished(t *testing.T) {
+	d := newDeduper(t, newStore(t), nil)
+	ask := serve(t, newHook(t, d, fixed("1"), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if conn, _, err := w.(http.Hijacker).Hijack(); err != nil {
+			t.Error(err)
+		} else {
+			conn.Close()
+		}
+	}), nil))
+	if first := ask(); first.err == nil {
+		t.Fatalf("answered %+v", first)
+	}
+	again := ask()
+	for again.status == http.StatusConflict {
+		again = ask()
+	}
+	if again.status != http.StatusOK || d.Stats().Runs != 1 {
+		t.Errorf("answered %+v after %d runs", again, d.Stats().Runs)
 	}
 }
 
