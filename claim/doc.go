@@ -70,10 +70,12 @@
 // its claim; the token alone decides then, and the attempt does not count, since
 // no handler ran. A done record may keep no more of its owner than a stamp of
 // the token ([Token.Stamp]). Of 9000 stale owners that finish late one then passes
-// for the owner and is told "fine"; the message is done, and nothing changes. A record has room for the token of one owner: where several
-// claims of one key were given up unanswered, a copy of an older one may still
-// land, and then blocks the key for one lease. Forget and Revive are for
-// operators, through [Inspector].
+// for the owner and is told "fine"; the message is done, and nothing changes. Of a
+// key with a [Place] not even that need be kept, and whoever completes it again is
+// told "fine". A record has room for the token of one owner: where several claims
+// of one key were given up unanswered, a copy of an older one may still land, and
+// then blocks the key for one lease. Forget and Revive are for operators, through
+// [Inspector].
 //
 // [Step] is this table as code. Stores that compute in Go apply it; the Redis
 // store has the same machine in Lua. testutil/claimtest holds one case for each

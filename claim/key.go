@@ -47,6 +47,11 @@ type Key struct {
 // A log must never give a number to a second message. What makes it do so,
 // beginning again after it was deleted, losing its end in a power cut, an older
 // backup, must make it another Log.
+//
+// A bit says that a message is done and not who finished it. So a store may take
+// anybody's MarkDone of a done place for the owner's repetition. That is harmless:
+// the message is done and nothing changes, and the bus that is then told so, by a
+// stale owner perhaps, is told the truth.
 type Place struct {
 	// Log names the log, and which life of it. "" for no place.
 	Log string
@@ -97,9 +102,11 @@ func (k Key) appendPreimage(b []byte) []byte {
 }
 
 // At returns the key with the place where the bus keeps its message. It is the
-// same key: the place changes nothing that a Store answers, only how little it
-// needs to remember. Whoever uses the key must give the same place, or a store
-// that remembers places will not find what was done.
+// same key: the place changes only how little a Store needs to remember, and
+// nothing that it answers but what Place says of MarkDone and that neighbours may
+// end together, so that a done one is remembered for longer than was asked for.
+// Whoever uses the key must give the same place, or a store that remembers places
+// will not find what was done.
 func (k Key) At(p Place) Key {
 	k.place = p
 	return k

@@ -43,8 +43,9 @@ type Record struct {
 	// Token is the last claimant's; zero in a done record.
 	Token Token
 	// Fence is that of the last grant. In a done record it says who finished, by
-	// the fence of that grant or, where nothing else is kept, by its Token.Stamp:
-	// show it to Forget and Revive, and compare it with no other fence.
+	// the fence of that grant or, where nothing else is kept, by its Token.Stamp, or
+	// not at all: zero, where a store remembers the place alone. Show it to Forget and
+	// Revive, and compare it with no other fence.
 	Fence uint64
 	// Attempt counts grants; zero in a done record.
 	Attempt int

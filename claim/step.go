@@ -247,9 +247,11 @@ func (r *Record) grant() Grant {
 
 func (r *Record) heldBy(g Grant) bool { return r.Token == g.Token && r.Fence == g.Fence }
 
-// finishedBy reports whether the done record r is that of g. Fences are times and
-// far above all stamps.
-func (r *Record) finishedBy(g Grant) bool { return r.Fence == g.Fence || r.Fence == g.Token.Stamp() }
+// finishedBy reports whether the done record r is, or may be, that of g. Fences are
+// times and far above all stamps.
+func (r *Record) finishedBy(g Grant) bool {
+	return r.Fence == g.Fence || r.Fence == g.Token.Stamp() || r.Fence == 0
+}
 
 // isBare reports whether the done record r keeps nothing but that it is done.
 func (r *Record) isBare() bool {

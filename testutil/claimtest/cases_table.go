@@ -126,12 +126,16 @@ func (r row) run(e *env) {
 		key := e.key()
 		g := r.on.make(e, key)
 		r.try(e, key, g, g, r.own, times)
+		foreign := r.foreign
+		if e.Places && r.kind == claim.OpMarkDone && r.on.name == bare.name {
+			foreign = r.own // a bit cannot tell whose it is
+		}
 		for _, change := range r.strangers(e) {
 			key := e.key()
 			g := r.on.make(e, key)
 			stranger := g
 			change(&stranger)
-			r.try(e, key, g, stranger, r.foreign, times)
+			r.try(e, key, g, stranger, foreign, times)
 		}
 	}
 }

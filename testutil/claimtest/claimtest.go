@@ -24,8 +24,8 @@ type Harness struct {
 	// more the clock is taken for a fake one, and the suite advances it by
 	// minutes too.
 	Unit time.Duration
-	// Places gives most keys of the suite a place, all in one log: for a store
-	// that remembers places.
+	// Places gives most keys of the suite a place, all in one log, and takes it that
+	// a bare completion keeps the place alone: for a store that remembers places.
 	Places bool
 	// Parallel lets cases run side by side: for stores on a shared real server,
 	// with a key space of their own per Harness.

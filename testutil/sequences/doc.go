@@ -51,6 +51,9 @@
 // the clock has stood still since. Every later answer must then show the same
 // fence for the same grant.
 //
+// With Harness.Places the keys have places, and the reference forgets of a bare
+// completion by whom it was, and lets neighbours end together.
+//
 // On a fake clock, one with a Unit of a second or more, the reference's time is
 // the store's, to the microsecond, and so are all lengths of time. On a real one
 // the reference's time moves with Advance alone. A length of one unit or less is

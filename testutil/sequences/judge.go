@@ -43,6 +43,7 @@ func (p *player) judge(op *claim.Op) error {
 	if write {
 		if op.Kind == claim.OpMarkDone {
 			h.finisher = op.Grant
+			h.chunk.mark(&next, op, p.now)
 		}
 		next.Result = bytes.Clone(next.Result)
 		h.record = next

@@ -68,6 +68,7 @@ type player struct {
 	now       claim.Instant // the reference's time
 	keys      map[byte]*held
 	order     []*held // keys, in the order of their first use
+	chunk     *chunk  // of the last key that got a place
 	played    []claim.Op
 }
 
@@ -81,6 +82,7 @@ type held struct {
 	topAt  claim.Instant               // when it was granted
 
 	finisher claim.Grant // of the last completion that was recorded
+	chunk    *chunk      // nil where keys have no places
 }
 
 // referenceStart is the reference's time where a store does not tell its own.
@@ -211,6 +213,9 @@ func (p *player) held(name byte) *held {
 			panic(err) // the names are ours
 		}
 		h = &held{name: name, key: key, grants: map[claim.Token]claim.Grant{}}
+		if p.Places {
+			p.place(h)
+		}
 		p.keys[name] = h
 		p.order = append(p.order, h)
 	}
