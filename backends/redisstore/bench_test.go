@@ -199,7 +199,7 @@ func message(n uint64) (claim.Key, claim.Request) {
 	}
 	req := claim.Request{TTL: time.Minute, Retention: time.Minute}
 	binary.LittleEndian.PutUint64(req.Token[:], n+1)
-	return key, req
+	return key.At(claim.Place{Log: "bench", Sequence: n}), req
 }
 
 var messages atomic.Uint64

@@ -13,7 +13,7 @@ import (
 // readBuckets returns the markers in the packed layout's buckets, as records.
 // Those that cannot be read are left out, and named in the error.
 func (s *Store) readBuckets(ctx context.Context, client redis.UniversalClient, names []string) ([]claim.Entry, error) {
-	_, replies, err := s.readGroups(ctx, client, bucketsScript, names)
+	_, replies, err := s.readGroups(ctx, client, bucketsScript, names, spot{})
 	if err != nil {
 		return nil, err
 	}

@@ -62,6 +62,7 @@ type call struct {
 	stamp stamp
 	key   string // the first key, where go-redis routes by it
 	heads []blob // of the runs; they share one array of bytes
+	bits  chunks // of the places
 	args  []any
 	cmd   *redis.StringCmd
 	wait  *redis.IntCmd // the WAIT behind it, where there is one
@@ -79,6 +80,9 @@ type flight struct {
 	buf   []byte
 	ends  []int  // where each key and each operation ends in buf
 	blobs []blob // a key and an operation each, in turn
+	spots []spot // of the keys; none where places are not heeded
+	names names  // for their chunks
+	logs  logs
 	calls []*call
 	spare []*call
 	cmds  []redis.Cmder
@@ -109,6 +113,7 @@ func (f *flight) reset() {
 	clear(f.ops)
 	clear(f.cmds)
 	f.ops, f.buf, f.ends, f.calls, f.cmds = f.ops[:0], f.buf[:0], f.ends[:0], f.calls[:0], f.cmds[:0]
+	f.spots = f.spots[:0]
 }
 
 // add takes op along. op is valid.
@@ -118,6 +123,10 @@ func (f *flight) add(n names, op *claim.Op) {
 	f.ends = append(f.ends, len(f.buf))
 	f.buf = appendBody(f.buf, op)
 	f.ends = append(f.ends, len(f.buf))
+	if n.positions != 0 {
+		f.names = n
+		f.spots = append(f.spots, f.logs.spot(op.Key))
+	}
 }
 
 // seal makes the arguments once all operations are in and buf moves no more.
@@ -162,9 +171,19 @@ func (f *flight) book(ctx context.Context, first, end int, nonce [8]byte, routed
 			args[3] = &c.key
 		}
 	}
+	bits := len(f.spots) > 0 && c.bits.of(f.names, f.spots[first:end])
+	if bits {
+		args[2] = args[2].(int) + len(c.bits.names)
+		for i := range c.bits.names {
+			args = append(args, &c.bits.names[i])
+		}
+	}
 	args = append(args, &c.stamp)
 	if p != nil {
 		args = append(args, &p.head)
+	}
+	if bits {
+		args = append(args, &c.bits.text)
 	}
 	c.head()
 	for i, run := first, 0; i < end; i++ {

@@ -12,6 +12,8 @@
 // Options.Packed chooses another layout of what is done, for many ids that are
 // remembered for long: a quarter of the memory for more of the server's time.
 //
+// Options.Positions remembers what is done by its place in a log, as one bit.
+//
 // docs/redis.md says how to set up the server, what its persistence and its
 // failovers mean for claims, and what a record looks like; docs/redis.acl is the
 // least that its user may be allowed.

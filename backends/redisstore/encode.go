@@ -31,6 +31,8 @@ type names struct {
 	// tagged says that a hash tag keeps each record in the slot of its packed
 	// layout's.
 	tagged bool
+	// positions is the letter of positions.lua, or zero where places are not heeded.
+	positions byte
 }
 
 // append appends the key of k: the prefix, the tag, and the raw digest.
@@ -201,10 +203,11 @@ func appendNumber(b []byte, n int64) []byte {
 // appendID appends what an operator needs to know a record by: namespace,
 // consumer and message id, each preceded by its length.
 func appendID(b []byte, k claim.Key) []byte {
-	b = binary.AppendUvarint(b, uint64(len(k.Namespace())))
-	b = append(b, k.Namespace()...)
-	b = binary.AppendUvarint(b, uint64(len(k.Consumer())))
-	b = append(b, k.Consumer()...)
-	b = binary.AppendUvarint(b, uint64(len(k.ID())))
-	return append(b, k.ID()...)
+	b = appendPart(appendPart(b, k.Namespace()), k.Consumer())
+	return appendPart(b, string(k.ID()))
+}
+
+// appendPart appends s and its length before it.
+func appendPart(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }

@@ -15,7 +15,7 @@ var StateLua = stateLua
 // test ends.
 func UseMutant(t *testing.T, piece, replacement string) {
 	t.Helper()
-	text := markerLua + stateLua
+	text := preludeLua + stateLua
 	if n := strings.Count(text, piece); n != 1 {
 		t.Fatalf("%q stands %d times in the script, want once", piece, n)
 	}

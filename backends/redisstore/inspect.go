@@ -21,13 +21,19 @@ func (s *Store) Get(ctx context.Context, key claim.Key) (claim.Entry, error) {
 		return claim.Entry{}, fmt.Errorf("redisstore: Get: %w: the key is zero", claim.ErrInvalid)
 	}
 	name := string(s.names.append(nil, key))
+	var l logs
+	place := l.spot(key)
 	page, err := inTime(ctx, s, func() ([]claim.Entry, error) {
-		return s.read(ctx, s.client, []string{name})
+		return s.read(ctx, s.client, []string{name}, place)
 	})
 	if err != nil {
 		return claim.Entry{}, fmt.Errorf("redisstore: Get: %w", err)
 	}
-	return page[0], nil
+	entry := page[0]
+	if !entry.Key.IsZero() {
+		entry.Key = key // with its place
+	}
+	return entry, nil
 }
 
 // List implements claim.Inspector. It walks the servers one after the other
@@ -85,7 +91,7 @@ func (s *Store) list(ctx context.Context, cursor string, limit int) (page []clai
 	}
 	// Other keys may begin with the prefix. Ours are longer by a digest, or, in the
 	// packed layout, by what names a bucket.
-	page, err = s.read(ctx, v.client, ofLength(names, s.names.bytes()+len(claim.Digest{})))
+	page, err = s.read(ctx, v.client, ofLength(names, s.names.bytes()+len(claim.Digest{})), spot{})
 	if s.packing != nil && (err == nil || errors.Is(err, claim.ErrCorrupt)) {
 		marked, failure := s.readBuckets(ctx, v.client, ofLength(names, s.names.bytes()+bucketNameBytes))
 		page = append(page, marked...)
@@ -146,10 +152,11 @@ func ofLength(names []string, length int) (of []string) {
 	return of
 }
 
-// read returns the records under names, which are keys of ours. The entries of
-// those that cannot be read are left out, and named in the error.
-func (s *Store) read(ctx context.Context, client redis.UniversalClient, names []string) ([]claim.Entry, error) {
-	groups, replies, err := s.readGroups(ctx, client, readScript, names)
+// read returns the records under names, which are keys of ours. place is that of the
+// only one, or of none. The entries of those that cannot be read are left out, and
+// named in the error.
+func (s *Store) read(ctx context.Context, client redis.UniversalClient, names []string, place spot) ([]claim.Entry, error) {
+	groups, replies, err := s.readGroups(ctx, client, readScript, names, place)
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +188,7 @@ func (s *Store) read(ctx context.Context, client redis.UniversalClient, names []
 // where they may be in several slots, all in one trip. When a server does not know
 // the script it runs them all once more, with its text: reading twice does no
 // harm.
-func (s *Store) readGroups(ctx context.Context, client redis.UniversalClient, script *script, names []string) (groups [][]string, replies [][]any, err error) {
+func (s *Store) readGroups(ctx context.Context, client redis.UniversalClient, script *script, names []string, place spot) (groups [][]string, replies [][]any, err error) {
 	size := 1
 	if s.together {
 		size = s.maxBatch
@@ -194,7 +201,7 @@ func (s *Store) readGroups(ctx context.Context, client redis.UniversalClient, sc
 	for _, how := range [...][2]any{script.evalsha, script.eval} {
 		cmds = cmds[:0]
 		for _, group := range groups {
-			cmds = append(cmds, redis.NewSliceCmd(ctx, s.readArgs(how, group)...))
+			cmds = append(cmds, redis.NewSliceCmd(ctx, s.readArgs(how, group, place)...))
 		}
 		err := pipelined(ctx, client, cmds)
 		if err == nil {
@@ -216,7 +223,7 @@ func (s *Store) readGroups(ctx context.Context, client redis.UniversalClient, sc
 }
 
 // readArgs returns the arguments of a script call that reads names.
-func (s *Store) readArgs(how [2]any, names []string) []any {
+func (s *Store) readArgs(how [2]any, names []string, place spot) []any {
 	args := append(make([]any, 0, 5+len(names)), how[0], how[1], len(names))
 	if p := s.packing; p != nil {
 		args[2] = 1 + len(names)
@@ -225,8 +232,17 @@ func (s *Store) readArgs(how [2]any, names []string) []any {
 	for _, name := range names {
 		args = append(args, name)
 	}
+	var bits chunks
+	placed := s.names.positions != 0 && bits.of(s.names, []spot{place})
+	if placed {
+		args[2] = args[2].(int) + 1
+		args = append(args, &bits.names[0])
+	}
 	if p := s.packing; p != nil {
 		args = append(args, &p.head)
+	}
+	if placed {
+		args = append(args, &bits.text)
 	}
 	return args
 }
@@ -249,6 +265,10 @@ func decodeEntry(values []any, i int, d claim.Digest) (entry claim.Entry, ok boo
 	switch value := values[1+2*i].(type) {
 	case nil:
 		return entry, true
+	case int64:
+		// The bit of its place says that it is done, and not by whom.
+		entry.Record = claim.Record{State: claim.StateDone, Expires: now + claim.Instant(left)}
+		return entry, value == 1
 	case string:
 		// A record in its last millisecond is there, to the script as well.
 		expires := entry.Now + claim.Instant(max(1, left))

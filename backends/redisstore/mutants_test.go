@@ -44,9 +44,9 @@ func TestStateAgainstStepFindsMistakes(t *testing.T) {
 		{"completion by anybody with nothing to keep", "and find(record, op, 50, true) == 50 then", "then", 0},
 		{"completion of what its owner released or gave up for good", "and byte(record) == 80 and", "and", 0},
 		{"completion by another of what is done", "elseif state == 'D' and sub(record, 2, 17) == sub(op, 1, 16) then", "elseif state == 'D' then", 0},
-		{"completion by another of what is done and bare", "elseif state == '0' and (record == stamp or format('%16s', record) == sub(op, 1, 16)) then", "elseif state == '0' then", 90},
-		{"repeated completion of what is done and bare", "(record == stamp or", "(false or", 0},
-		{"stamp of another", "local i = 46 + 4 * (key - before)\n        answer", "local i = 46 + 4 * 1\n        answer", 0},
+		{"completion by another of what is done and bare", "elseif state == '0' and (record == stamp or record == '0' or format('%16s', record) == sub(op, 1, 16)) then", "elseif state == '0' then", 90},
+		{"repeated completion of what is done and bare", "(record == stamp or record", "(false or record", 0},
+		{"stamp of another", "local i = 46 + 4 * (key - before)\n          answer", "local i = 46 + 4 * 1\n          answer", 0},
 		{"stamp in place of a fence ahead of the clock, with nothing to keep", "tonumber(sub(head, 34, 49)) <= now", "true", 1300},
 		{"stamp in place of a fence ahead of the clock", "and (tonumber(sub(op, 1, 16)) or 0) <= now then", "then", 1300},
 		{"recovery that is forgotten", "format('%d', flags + 2)", "flags", 0},
@@ -77,25 +77,40 @@ func TestStateAgainstStepFindsMistakes(t *testing.T) {
 		{"revival that loses the fingerprint", "token, known = sub(record, 66, 81), sub(record, 82, 97)", "token = sub(record, 66, 81)", 0},
 	}
 	for _, m := range mutants {
-		t.Run(m.name, func(t *testing.T) { m.mustBeFound(t, nil) })
+		t.Run(m.name, func(t *testing.T) { m.mustBeFound(t, "plain") })
 	}
 	packed := []mutant{
 		{"absent without a look at the marker", "(state == '' or (state == 'P'", "(false or (state == 'P'", 0},
 		{"marker that lasts a moment longer", "if left > 0 then return", "if left >= 0 then return", 0},
 		{"marker of the generation before", "now < newer + retention", "now < newer", 0},
 		{"marker of any owner", "'%d%s', units, stamp", "'%d%s', units, '1234'", 0},
-		{"marker that nothing forgets", "local problem = unmark(name)", "local problem", 0},
-		{"marker beside the record", "done[#done + 1] = name", "done[#done + 1] = ''", 0},
+		{"marker that nothing forgets", "if unmark and not problem then problem = unmark(name) end", "", 0},
+		{"marker beside the record", "\n                done[#done + 1] = name", "\n                done[#done + 1] = ''", 0},
 		{"marker that ends with its generation", "ceil((now + kept - g.start) / g.unit)", "ceil((g.close - g.start) / g.unit)", 0},
 	}
 	for _, m := range packed {
-		t.Run(m.name, func(t *testing.T) { m.mustBeFound(t, duelLayouts["packed"]) })
+		t.Run(m.name, func(t *testing.T) { m.mustBeFound(t, "packed") })
+	}
+	places := []mutant{
+		{"absent without a look at the bit", "(not clear or clear(key))", "true", 0},
+		{"bit of the neighbour", "bit + 8, value", "bit + 9, value", 0},
+		{"bit in the wrong order", "2 ^ (7 - bit % 8)", "2 ^ (bit % 8)", 0},
+		{"bit that nothing forgets", "if unset then problem = unset(key) end", "", 0},
+		{"bit that is forgotten in the same call", "chunk[bit] = value == 1", "", 0},
+		{"bit beside the record", "\n            done[#done + 1] = name", "\n            done[#done + 1] = ''", 0},
+		{"bits that end with the first", "if not problem and millis < life then", "if false then", 0},
+		{"bits that end with the last", "millis < life then", "true then", 0},
+		{"completion of a bit by its owner alone", "record == '0' or", "", 0},
+		{"place beside what has more to keep", "if flags == '0' and known == NONE and", "if flags == '0' and", 0},
+	}
+	for _, m := range places {
+		t.Run(m.name, func(t *testing.T) { m.mustBeFound(t, "places") })
 	}
 }
 
-func (m mutant) mustBeFound(t *testing.T, packed *redisstore.PackedOptions) {
+func (m mutant) mustBeFound(t *testing.T, layout string) {
 	redisstore.UseMutant(t, m.piece, m.replacement)
-	d := newDuel(t, packed)
+	d := newDuel(t, duelLayouts[layout])
 	for round := m.from; round < m.from+200; round++ {
 		if err := d.fight(randomScript(round)); err != nil {
 			t.Logf("found in round %d: %.300v", round, err)

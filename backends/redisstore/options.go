@@ -54,6 +54,12 @@ type Options struct {
 	// nil: the plain layout.
 	Packed *PackedOptions
 
+	// Positions makes the store remember what is done by its place (claim.Place), as one
+	// bit and not as a record: less than a byte for each message. On a client that
+	// routes by key it needs a hash tag in the Prefix. Programs that share the Prefix
+	// must all have it, or none. Defaults to nil: places are not heeded.
+	Positions *PositionOptions
+
 	// Logger is told, at the level warn, by New of settings that are legal and
 	// cost something, and later, at most once a minute, that the clock of a server
 	// was stepped (see Stats). Defaults to slog.Default().

@@ -34,18 +34,21 @@ func claimAndFinish(store *redisstore.Store, retention time.Duration) func(conte
 	}
 }
 
-// BenchmarkLayouts measures messages in batches of 100 in both layouts, while as
-// many ids are forgotten as are finished: in the packed one there are all its
-// generations then.
+// BenchmarkLayouts measures messages in batches of 100 in both layouts, and with
+// positions, while as many ids are forgotten as are finished: in the packed one
+// there are all its generations then.
 func BenchmarkLayouts(b *testing.B) {
 	const retention, expected = 2 * time.Second, 50_000
 	s := redistest.StartOwn(b)
 	client := s.Client()
-	for name, packed := range map[string]*redisstore.PackedOptions{
-		"plain": nil, "packed": {ExpectedIDs: expected, Retention: retention},
+	for name, o := range map[string]redisstore.Options{
+		"plain":     {},
+		"packed":    {Packed: &redisstore.PackedOptions{ExpectedIDs: expected, Retention: retention}},
+		"positions": {Positions: &redisstore.PositionOptions{}},
 	} {
 		b.Run(name, func(b *testing.B) {
-			store := newStore(b, client, &redisstore.Options{Prefix: fresh(s.Prefix), Packed: packed})
+			o.Prefix = fresh(s.Prefix)
+			store := newStore(b, client, &o)
 			for start := time.Now(); time.Since(start) < 3*retention; {
 				finishMany(b, store, 100, retention)
 			}
@@ -80,6 +83,9 @@ func BenchmarkMemory(b *testing.B) {
 			b.ReportMetric(float64(usedMemory(b, s.Client())-before)/ids, "bytes/id")
 		})
 	}
+	b.Run("of=positions", func(b *testing.B) {
+		b.ReportMetric(bytesAPosition(b, ids), "bytes/id")
+	})
 	b.Run("of=packed/steady", func(b *testing.B) {
 		if testing.Short() {
 			b.Skip("it takes four minutes of real time")

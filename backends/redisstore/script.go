@@ -9,6 +9,8 @@ import (
 var (
 	//go:embed marker.lua
 	markerLua string
+	//go:embed positions.lua
+	positionsLua string
 	//go:embed state.lua
 	stateLua string
 	//go:embed read.lua
@@ -32,13 +34,16 @@ func newScript(text string) *script {
 	}
 }
 
+// preludeLua is what the scripts know of markers and bits.
+var preludeLua = markerLua + positionsLua
+
 var (
-	stateScript = newScript(markerLua + stateLua)
+	stateScript = newScript(preludeLua + stateLua)
 	// settleScript is the same machine with leave to write while the server is
 	// over its maxmemory. Redis before 7 cannot compile its first line and says
 	// so; what it was to carry out is then refused as before.
-	settleScript = newScript("#!lua flags=allow-oom\n" + markerLua + stateLua)
-	readScript   = newScript(markerLua + readLua)
+	settleScript = newScript("#!lua flags=allow-oom\n" + preludeLua + stateLua)
+	readScript   = newScript(preludeLua + readLua)
 	// bucketsScript reads the packed layout's hashes.
 	bucketsScript = newScript(markerLua + bucketsLua)
 )

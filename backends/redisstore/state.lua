@@ -4,8 +4,10 @@
 --
 -- KEYS[i]     the key of operation i; one key may stand there more than once.
 --             With the packed layout, before them: the layout record
+--             With places among them, behind them: the chunks, as in positions.lua
 -- ARGV[1]     the nonce of the call, 8 bytes
 --             With the packed layout, then: its head, as in marker.lua
+--             With places, then: their text, as in positions.lua
 -- ARGV[2..]   runs: a head, which is for operations of one kind on the same
 --             terms, and a body for each of them, in the order of the keys
 --
@@ -63,13 +65,13 @@
 -- Redis alone ends records; it counts their lives in milliseconds, rounded up.
 --
 -- Where there is none, or one that is not running, a marker of the packed layout
--- may say that it is done.
+-- or the bit of a place may say that it is done.
 --
 -- Redis keeps what a script wrote before it failed, so every operation decides
 -- first and writes with one command, its last; and pcall, not call: an error in
 -- one operation must not take the answers of the others with it. An operation on
--- a marker writes twice, and one of the two decides: the marker, which wins over
--- the record, is set before the record goes and removed after it came.
+-- a marker or a bit writes twice, and one of the two decides: the marker, which wins
+-- over the record, is set before the record goes and removed after it came.
 --
 -- What follows is fast on purpose, above all the claim of a key without a record and
 -- its completion. A command costs as much as some thirty lines of Lua, so where there
@@ -102,15 +104,22 @@ end
 
 local answers, key, arg = {args[1], NOW}, 0, 1
 local lookup, mark, unmark, packs
-if args[2] and find(args[2], '^[GH]') then
-  lookup, mark, unmark = markers(now, args[2])
-  key, arg = 1, 2
-  if tonumber(sub(args[2], 2, 17)) > 0 then packs = tonumber(sub(args[2], 18, 33)) end
+local final, clear, place, set, unset = #keys, nil, nil, nil, nil
+if args[2] and find(args[2], '^[GHYZ]') then
+  if find(args[2], '^[GH]') then
+    lookup, mark, unmark = markers(now, args[2])
+    key, arg = 1, 2
+    if tonumber(sub(args[2], 2, 17)) > 0 then packs = tonumber(sub(args[2], 18, 33)) end
+  end
+  if find(args[arg + 1], '^[YZ]') then
+    arg = arg + 1
+    final, clear, place, set, unset = positions(args[arg], key)
+  end
 end
 
 local shift = 2 - key -- from an operation's key to its answer
 
-while key < #keys do
+while key < final do
   -- The terms of the run.
   arg = arg + 1
   local head = args[arg]
@@ -126,7 +135,7 @@ while key < #keys do
     due = format('%16d', now + term)
   end
   local same -- the retention that life was made of, where the records have it
-  local done -- the records of a run that markers took the place of
+  local done -- the records of a run that markers or bits took the place of
 
   local before = key
   while key < last do
@@ -134,7 +143,7 @@ while key < #keys do
     local name, op = keys[key], args[arg]
     local answer, record, reply, refusal
 
-    if fresh and not lookup then
+    if fresh and not lookup and (not clear or clear(key)) then
       answer, reply = 'N', command('SET', name, fresh .. op, 'NX', 'PX', life)
       if not reply or reply.err then
         record = command('GET', name)
@@ -143,8 +152,20 @@ while key < #keys do
     else
       record = command('GET', name)
       if bare and record and #op == 48 and #record > 97 and byte(record) == 80 and find(record, op, 50, true) == 50 then
-        local i = 46 + 4 * (key - before)
-        answer, reply = 'O', command('SET', name, sub(head, i, i + 3), 'PX', life)
+        local marked, problem
+        if set then marked, problem = set(key, term) end
+        if not marked then
+          local i = 46 + 4 * (key - before)
+          answer, reply = 'O', command('SET', name, sub(head, i, i + 3), 'PX', life)
+        elseif problem == 'B' then
+          answer = 'B'
+        else
+          answer, reply = 'O', problem
+          if not problem then
+            done = done or {'DEL'}
+            done[#done + 1] = name
+          end
+        end
       end
     end
 
@@ -166,11 +187,13 @@ while key < #keys do
         end
       end
 
-      local left -- of the retention, where a marker says so
-      if lookup and not answer and not refusal and (state == '' or (state == 'P' or state == 'R')
-        and (now >= (tonumber(sub(record, 2, 17)) or 0) or kind == 'X' or kind == 'F' or kind == 'V')) then
+      local left -- of the retention, where a marker or a bit says so
+      if (lookup or place) and not answer and not refusal and (state == '' or (state == 'P' or state == 'R')
+        and (now >= (tonumber(sub(record, 2, 17)) or 0) or kind == 'X' or kind == 'F' or kind == 'V'
+        or kind == 'D' and place)) then
         local stamp, problem
-        stamp, left, problem = lookup(name)
+        if place then stamp, left, problem = place(key) end
+        if lookup and not stamp and not problem then stamp, left, problem = lookup(name) end
         if stamp then state, record = '0', stamp end
         if problem == 'B' then answer = 'B' else refusal = problem end
       end
@@ -245,9 +268,11 @@ while key < #keys do
           -- fall, so a fence that is ahead of the clock, which was set back, is kept.
           if flags == '0' and known == NONE and (tonumber(sub(op, 1, 16)) or 0) <= now then
             value = stamp
-            if packs and term <= packs then
-              local problem = mark(name, term, value)
-              if problem == 'B' then answer = 'B' else refusal = problem end
+            local marked, problem
+            if set then marked, problem = set(key, term) end
+            if not marked and packs and term <= packs then marked, problem = true, mark(name, term, value) end
+            if problem == 'B' then answer = 'B' else refusal = problem end
+            if marked then
               if not problem then
                 done = done or {'DEL'}
                 done[#done + 1] = name
@@ -259,8 +284,9 @@ while key < #keys do
           end
         elseif state == '' then
           value, answer = 'D' .. sub(op, 1, 16) .. known .. format('%d', flags + 2) .. sub(op, 50), 'R'
-        elseif state == '0' and (record == stamp or format('%16s', record) == sub(op, 1, 16)) then
-          -- The same grant finished before, and its reply was lost.
+        elseif state == '0' and (record == stamp or record == '0' or format('%16s', record) == sub(op, 1, 16)) then
+          -- The same grant finished before, and its reply was lost. A bit cannot tell
+          -- whose it is: what is done is done.
           answer = 'O'
         elseif state == 'D' and sub(record, 2, 17) == sub(op, 1, 16) then
           answer = find(record, '^[2367]', 34) and 'R' or 'O'
@@ -366,8 +392,10 @@ while key < #keys do
         if reply.err then refusal = reply end
       end
       if left and answer == 'O' and (kind == 'F' or kind == 'V') and not refusal then
-        -- Until here the marker has decided.
-        local problem = unmark(name)
+        -- Until here the marker or the bit has decided.
+        local problem
+        if unset then problem = unset(key) end
+        if unmark and not problem then problem = unmark(name) end
         if problem == 'B' then answer = 'B' else refusal = problem end
       end
     elseif reply and reply.err then

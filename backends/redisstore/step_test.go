@@ -19,10 +19,10 @@ import (
 // The script and claim.Step are one machine, written twice. Every operation
 // here is carried out by both, and so must every answer and every record agree.
 func TestStateAgainstStep(t *testing.T) {
-	for name, packed := range duelLayouts {
+	for name, layout := range duelLayouts {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := newDuel(t, packed)
+			d := newDuel(t, layout)
 			for round := range 40 {
 				if err := d.fight(randomScript(round)); err != nil {
 					t.Fatalf("round %d: %v", round, err)
@@ -35,9 +35,10 @@ func TestStateAgainstStep(t *testing.T) {
 // duelLayouts are the layouts that are compared with the model. A generation of
 // the packed one lasts for a few moves, and some completions ask for more than
 // its retention.
-var duelLayouts = map[string]*redisstore.PackedOptions{
-	"plain":  nil,
-	"packed": {ExpectedIDs: 1, Retention: 120 * time.Millisecond},
+var duelLayouts = map[string]redisstore.Options{
+	"plain":  {},
+	"packed": {Packed: &redisstore.PackedOptions{ExpectedIDs: 1, Retention: 120 * time.Millisecond}},
+	"places": {Positions: &redisstore.PositionOptions{}},
 }
 
 func FuzzStateAgainstStep(f *testing.F) {
@@ -45,13 +46,13 @@ func FuzzStateAgainstStep(f *testing.F) {
 		f.Add(randomScript(round)[:80])
 	}
 	var duels []*duel
-	for _, packed := range duelLayouts {
-		duels = append(duels, newDuel(f, packed))
+	for _, layout := range duelLayouts {
+		duels = append(duels, newDuel(f, layout))
 	}
 	f.Fuzz(func(t *testing.T, script []byte) {
 		for _, d := range duels {
 			if err := d.fight(script); err != nil {
-				t.Fatalf("packed %v: %v", d.packed != nil, err)
+				t.Fatalf("packed %v, places %v: %v", d.packed != nil, d.places, err)
 			}
 		}
 	})
@@ -95,13 +96,15 @@ func TestAFenceAheadOfTheClockIsKept(t *testing.T) {
 type duel struct {
 	server *redistest.MiniServer
 	packed *redisstore.PackedOptions
+	places bool
 	store  *redisstore.Store
 	round  int
 }
 
-func newDuel(t testing.TB, packed *redisstore.PackedOptions) *duel {
+func newDuel(t testing.TB, layout redisstore.Options) *duel {
 	m := redistest.Mini(t)
-	return &duel{server: m, packed: packed, store: newStore(t, m.Client(), &redisstore.Options{MaxBatch: 3, Packed: packed})}
+	layout.MaxBatch = 3
+	return &duel{server: m, packed: layout.Packed, places: layout.Positions != nil, store: newStore(t, m.Client(), &layout)}
 }
 
 // moves reads decisions from a script, and zeros when it is over.
@@ -132,19 +135,24 @@ func (d *duel) fight(script []byte) error {
 	d.round++
 	ctx := context.Background()
 	var (
-		m       = moves{script: script, bare: d.packed != nil}
+		m       = moves{script: script, bare: d.packed != nil || d.places}
 		keys    [2]claim.Key
 		tokens  [3]claim.Token
 		records = map[claim.Key]claim.Record{}
 		grants  = map[claim.Key][]claim.Grant{}
 		// Markers tell their end to the microsecond.
 		marked = map[claim.Key]bool{}
+		// The bits of a log end together, and say of nobody that it was he.
+		end claim.Instant
 	)
 	for i := range keys {
 		var err error
 		keys[i], err = claim.NewKey("duel", "consumer", claim.MessageID(fmt.Sprintf("%d-%d\x00\r\n", d.round, i)))
 		if err != nil {
 			return err
+		}
+		if d.places {
+			keys[i] = keys[i].At(claim.Place{Log: fmt.Sprint(d.round), Sequence: uint64(i)})
 		}
 	}
 	for i := range tokens {
@@ -174,9 +182,20 @@ func (d *duel) fight(script []byte) error {
 					const ms = claim.Instant(1000)
 					next.Expires = now + (next.Expires-now+ms-1)/ms*ms
 				}
-				records[op.Key] = next
 				bare := next.State == claim.StateDone && 1000 <= next.Fence && next.Fence < 10_000
 				marked[op.Key] = bare && d.packed != nil && op.Completion.Retention <= d.packed.Retention
+				if bare && d.places && op.Kind == claim.OpMarkDone {
+					next.Fence = 0
+					end = max(end, next.Expires)
+					next.Expires = end
+					for key, rec := range records {
+						if rec.State == claim.StateDone && rec.Fence == 0 && now < rec.Expires {
+							rec.Expires = end
+							records[key] = rec
+						}
+					}
+				}
+				records[op.Key] = next
 			}
 			if model.Verdict.Outcome == claim.Claimed {
 				grants[op.Key] = append(grants[op.Key], model.Verdict.Grant)

@@ -75,6 +75,9 @@ func New(ctx context.Context, client redis.UniversalClient, o *Options) (*Store,
 	if err := s.setLayout(&opts); err != nil {
 		return nil, err
 	}
+	if err := s.setPositions(&opts); err != nil {
+		return nil, err
+	}
 	if err := s.setSingles(&opts); err != nil {
 		return nil, err
 	}
