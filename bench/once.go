@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -66,6 +67,18 @@ func (b *bench) do(name string, s *server, d *dedupe.Deduper, callers int) *way 
 // batch is the whole pipeline around a handler that does nothing, a hundred
 // messages a call.
 func (b *bench) batch(name string, s *server, d *dedupe.Deduper) *way {
+	return b.batchOf(name, s, d, func(n uint64) bus.Message { return bus.Message{ID: b.ids.at(n)} })
+}
+
+// placed is batch, of messages from one log.
+func (b *bench) placed(name string, s *server, d *dedupe.Deduper) *way {
+	return b.batchOf(name, s, d, func(n uint64) bus.Message {
+		return bus.Message{Position: "bench:" + strconv.FormatUint(n, 10), Log: "bench", Sequence: n}
+	})
+}
+
+// batchOf is batch, of the messages that message makes of their numbers.
+func (b *bench) batchOf(name string, s *server, d *dedupe.Deduper, message func(n uint64) bus.Message) *way {
 	return &way{name: name, callers: ceilingConns, per: batchSize, server: s, timed: true,
 		open: func(int) (func(uint64) error, error) {
 			ctx, ran := context.Background(), 0
@@ -80,7 +93,7 @@ func (b *bench) batch(name string, s *server, d *dedupe.Deduper) *way {
 			}
 			return func(n uint64) error {
 				for i := range messages {
-					messages[i] = bus.Message{ID: b.ids.at(n + uint64(i))}
+					messages[i] = message(n + uint64(i))
 				}
 				for _, err := range handler(ctx, batch) {
 					if err != nil {
