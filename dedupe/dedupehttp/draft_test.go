@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/oncebus/once/backends/memstore"
 	"github.com/oncebus/once/dedupe/dedupehttp"
@@ -58,6 +59,14 @@ var draft = []struct {
 		expectProblem(t, send(h, request("k", `{"cents":2}`)), http.StatusUnprocessableEntity, "key-reused")
 		expect(t, send(h, request("k", `{"cents":1}`)), http.StatusCreated, true)
 	}},
+	{"2.3", "a key expires", func(t *testing.T, protect func(http.Handler) http.Handler) {
+		h := protect(&charges{})
+		expect(t, send(h, request("k", "{}")), http.StatusCreated, false)
+		pass(24*time.Hour - time.Second) // the Deduper's Retention
+		expect(t, send(h, request("k", "{}")), http.StatusCreated, true)
+		pass(2 * time.Second)
+		expect(t, send(h, request("k", "{}")), http.StatusCreated, false)
+	}},
 	{"2.6", "a key that is not known is worked on", func(t *testing.T, protect func(http.Handler) http.Handler) {
 		var c charges
 		expect(t, send(protect(&c), request("k", "{}")), http.StatusCreated, false)
@@ -89,6 +98,27 @@ var draft = []struct {
 	{"2.7", "a key that is missing where it is required is 400", func(t *testing.T, protect func(http.Handler) http.Handler) {
 		var c charges
 		expectProblem(t, send(protect(&c), request("", "{}")), http.StatusBadRequest, "key-missing")
+		if c.runs.Load() != 0 {
+			t.Error("the handler ran")
+		}
+	}},
+	{"2.7", "errors are problem documents", func(t *testing.T, protect func(http.Handler) http.Handler) {
+		work := newBusy()
+		h := protect(work)
+		expectProblem(t, send(h, request("", "{}")), http.StatusBadRequest, "key-missing")
+		first := sendAsync(h, request("k", "{}"))
+		<-work.started
+		expectProblem(t, send(h, request("k", "{}")), http.StatusConflict, "in-progress")
+		expectProblem(t, send(h, request("k", "{ }")), http.StatusUnprocessableEntity, "key-reused")
+		work.end <- answerWith(http.StatusOK, "done")
+		expect(t, <-first, http.StatusOK, false)
+	}},
+	{"5", "keys are validated before anything is looked up", func(t *testing.T, protect func(http.Handler) http.Handler) {
+		var c charges
+		h := protect(&c)
+		for _, key := range []string{strings.Repeat("k", 256), "k\r\nSET x 1", "{k}*?;", `"\u0000"`} {
+			expectProblem(t, send(h, request(key, "{}")), http.StatusBadRequest, "key-invalid")
+		}
 		if c.runs.Load() != 0 {
 			t.Error("the handler ran")
 		}
@@ -139,6 +169,14 @@ func TestKeysAreRequiredWhereTheOptionsSaySo(t *testing.T) {
 	if c.runs.Load() != 4 {
 		t.Errorf("%d runs, want 4", c.runs.Load())
 	}
+}
+
+func TestKeysHaveTheFormatThatTheOptionsAskFor(t *testing.T) {
+	h := newMiddleware(t, newDeduper(t, newStore(t), nil), &charges{}, func(o *dedupehttp.Options) {
+		o.CheckKey = func(key string) bool { return len(key) == 36 }
+	})
+	expectProblem(t, send(h, request(`"k"`, "{}")), http.StatusBadRequest, "key-invalid")
+	expect(t, send(h, request(`"8e03978e-40d5-43dd-bc93-6894a57f9324"`, "{}")), http.StatusCreated, false)
 }
 
 func TestFingerprintCoversMethodPathQueryContentTypeAndBody(t *testing.T) {

@@ -47,6 +47,9 @@ func (m *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 		return
 	}
 	key, wrong := parseKey(values, m.MaxKey)
+	if wrong == nil && m.CheckKey != nil && !m.CheckKey(key) {
+		wrong = invalidKey("The Idempotency-Key has not the format that this server asks for.")
+	}
 	if wrong != nil {
 		m.refuse(w, *wrong)
 		return

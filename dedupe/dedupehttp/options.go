@@ -32,6 +32,10 @@ type Options struct {
 	Optional bool
 	// MaxKey is the longest key, in bytes. Defaults to 255; at most 4096.
 	MaxKey int
+	// CheckKey, when set, reports whether a key has the format that your clients were
+	// told, such as that of a UUID; others are refused with 400. Defaults to nil: any
+	// key.
+	CheckKey func(key string) bool
 	// Fingerprint says what two requests with one key must have in common; another
 	// one is refused with 422. Defaults to FingerprintOf. Clients that build a
 	// multipart body anew for each try need one that leaves its boundary out.
