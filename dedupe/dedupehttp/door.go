@@ -45,6 +45,13 @@ func (d *door) namespace(w http.ResponseWriter, r *http.Request) (string, bool) 
 	return "", false
 }
 
+// inside reports whether r comes from the handler that runs for id: there are two
+// middlewares around each other, and the inner one must not wait for the outer.
+func (d *door) inside(r *http.Request, id dedupe.Identity) bool {
+	outer, ok := r.Context().Value(insideKey{d.deduper}).(dedupe.Identity)
+	return ok && outer.Namespace == id.Namespace && outer.ID == id.ID
+}
+
 // read returns the body of a request, or refuses it.
 func (d *door) read(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
 	if len(r.PostForm) > 0 || r.MultipartForm != nil {

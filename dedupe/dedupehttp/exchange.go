@@ -26,6 +26,9 @@ var (
 	errAborted  = errors.New("dedupehttp: the handler aborted the response")
 )
 
+// insideKey is the context key of the identity for which a handler runs.
+type insideKey struct{ deduper *dedupe.Deduper }
+
 // exchange is one request and its answer.
 type exchange struct {
 	*door
@@ -33,6 +36,7 @@ type exchange struct {
 	r    *http.Request
 	next http.Handler
 	body []byte // of the request
+	id   dedupe.Identity
 
 	rec    *recorder // set when the handler is called
 	frozen bool      // the handler's response is final
@@ -40,8 +44,8 @@ type exchange struct {
 }
 
 // run answers the request by the handler, or by what the handler answered before.
-func (e *exchange) run(id dedupe.Identity) {
-	result, err := e.do(id)
+func (e *exchange) run() {
+	result, err := e.do()
 	switch {
 	case e.thrown != nil:
 		panic(e.thrown)
@@ -56,14 +60,14 @@ func (e *exchange) run(id dedupe.Identity) {
 
 // do asks the Deduper, again and again while another request with the key runs and
 // there is time.
-func (e *exchange) do(id dedupe.Identity) (dedupe.Result, error) {
+func (e *exchange) do() (dedupe.Result, error) {
 	ctx := e.r.Context()
 	if e.detach {
 		ctx = context.WithoutCancel(ctx)
 	}
 	until := time.Now().Add(e.wait)
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		result, err := e.deduper.Do(ctx, id, e.handle)
+		result, err := e.deduper.Do(ctx, e.id, e.handle)
 		if e.rec != nil || !errors.Is(err, dedupe.ErrPending) {
 			return result, err
 		}
@@ -122,7 +126,7 @@ func (e *exchange) call(ctx context.Context) (err error) {
 			err = &bus.PanicError{Value: e.thrown, Stack: debug.Stack()}
 		}
 	}()
-	e.next.ServeHTTP(e.rec, e.request(ctx))
+	e.next.ServeHTTP(e.rec, e.request(context.WithValue(ctx, insideKey{e.deduper}, e.id)))
 	returned = true
 	return nil
 }

@@ -11,7 +11,8 @@ import (
 // New returns a middleware that runs requests with an Idempotency-Key once, on the
 // claims of d. It goes inside of what verifies the principal, and outside of the
 // handlers. One Deduper may serve many middlewares and routes: a key that was used
-// on one is refused on another. An error names the option that does not fit.
+// on one is refused on another. Of two around each other the inner one lets pass
+// what the outer one has let in. An error names the option that does not fit.
 func New(d *dedupe.Deduper, o *Options) (func(http.Handler) http.Handler, error) {
 	if d == nil {
 		return nil, errors.New("dedupehttp: the Deduper is nil")
@@ -58,10 +59,16 @@ func (m *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 	if !ok {
 		return
 	}
+	id := dedupe.Identity{Namespace: principal, ID: key}
+	if m.inside(r, id) {
+		next.ServeHTTP(w, r)
+		return
+	}
 	body, ok := m.read(w, r)
 	if !ok {
 		return
 	}
-	e := exchange{door: &m.door, w: w, r: r, next: next, body: body}
-	e.run(dedupe.Identity{Namespace: principal, ID: key, Fingerprint: m.Fingerprint(r, body)})
+	id.Fingerprint = m.Fingerprint(r, body)
+	e := exchange{door: &m.door, w: w, r: r, next: next, body: body, id: id}
+	e.run()
 }

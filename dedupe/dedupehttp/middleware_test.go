@@ -577,6 +577,28 @@ func TestRequestWithoutAPrincipalIsRefused(t *testing.T) {
 	}
 }
 
+func TestMiddlewareInsideOfAnotherDoesNotWaitForIt(t *testing.T) {
+	d := newDeduper(t, newStore(t), nil)
+	var c charges
+	h := newMiddleware(t, d, newMiddleware(t, d, &c, nil), func(o *dedupehttp.Options) { o.Optional = true })
+	expectProblem(t, send(h, request("", "{}")), http.StatusBadRequest, "key-missing")
+	for _, replayed := range []bool{false, true} {
+		expect(t, send(h, request("k", "{}")), http.StatusCreated, replayed)
+	}
+
+	// A request that a handler makes of its own has a key of its own.
+	inner := newMiddleware(t, d, &c, nil)
+	batch := newMiddleware(t, d, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for range 2 {
+			sub := send(inner, request("sub", "{}").WithContext(r.Context()))
+			_, _ = io.WriteString(w, sub.Header().Get("Idempotency-Replayed")+";")
+		}
+	}), nil)
+	if w := send(batch, request("batch", "{}")); w.Body.String() != ";true;" || c.runs.Load() != 2 {
+		t.Errorf("the requests of a batch are replayed %q, after %d runs in all", w.Body, c.runs.Load())
+	}
+}
+
 func TestObserveOnlyRunsEverything(t *testing.T) {
 	var c charges
 	d := newDeduper(t, newStore(t), func(o *dedupe.Options) { o.ObserveOnly = true })

@@ -93,6 +93,7 @@ func (h *webhook) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 		return
 	}
 	if principal, ok := h.namespace(w, r); ok {
-		e.run(dedupe.Identity{Namespace: principal, ID: id})
+		e.id = dedupe.Identity{Namespace: principal, ID: id}
+		e.run()
 	}
 }
