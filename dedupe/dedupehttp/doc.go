@@ -46,8 +46,8 @@
 // replayed, any other gives the key back, so that the next request runs the
 // handler again. By default 2xx, 3xx and 4xx are final, except for 408, 409, 425
 // and 429, and 5xx are not. A handler that panics gives the key back, and the panic
-// goes on. So does one that returns without an answer after its context has ended,
-// which net/http would take for a 200.
+// goes on. So does one that returns after its context has ended with an error, or
+// without an answer, which net/http would take for a 200.
 //
 // # How responses are kept
 //
@@ -60,8 +60,8 @@
 // Headers that stood in the response before the middleware was called belong to
 // the handlers around it, which set them at each replay again; they are not kept.
 //
-// A client that goes away changes nothing: its handler's context ends, as always
-// in net/http, and what the handler answers all the same is recorded.
+// A client that goes away undoes nothing: its handler's context ends, as always in
+// net/http and unless Options.Detach is set, and a success is recorded all the same.
 //
 // # Whom to trust
 //
