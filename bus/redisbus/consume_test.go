@@ -133,6 +133,72 @@ func TestWhatWaitsAtTheEndIsTakenOver(t *testing.T) {
 	}
 }
 
+// What arrives while the consumer stops was not looked at, and is not counted as a
+// delivery.
+func TestWhatArrivesAtTheEndIsGivenBackAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	o := redisbus.Options{MinIdle: time.Hour, ClaimInterval: 20 * time.Millisecond}
+	c := r.open(t, o)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- c.Consume(ctx, func(context.Context, *bus.Message) error {
+			t.Error("delivered after the end")
+			return nil
+		})
+	}()
+	until(t, "the consumer to wait for entries", func() bool {
+		clients, err := r.client.ClientList(t.Context()).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(clients, "flags=b") // blocked
+	})
+	cancel()
+	r.publish(t, "1")
+	if err := within(t, ended, "the end"); err != nil {
+		t.Error(err)
+	}
+	got := make(chan int, 1)
+	consume(t, r.open(t, o), func(_ context.Context, m *bus.Message) error {
+		got <- m.Delivery
+		return nil
+	})
+	if n := within(t, got, "the message"); n != 1 {
+		t.Errorf("delivery %d, want 1", n)
+	}
+	if n := c.Stats().Returned; n != 1 {
+		t.Errorf("%d were returned, want 1", n)
+	}
+}
+
+// An entry that waits here for a retry and is another's by then is not delivered.
+func TestARetryOfATakenEntryIsDropped(t *testing.T) {
+	t.Parallel()
+	for name, r := range map[string]*rig{"redis": newRig(t), "miniredis": newMini(t)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			failed := make(chan string, 9)
+			c := r.open(t, redisbus.Options{MinIdle: time.Hour})
+			consume(t, c, func(_ context.Context, m *bus.Message) error {
+				failed <- m.Raw.(*redisbus.Entry).ID
+				return bus.RetryAfter(errBoom, time.Second)
+			})
+			r.publish(t, "1")
+			id := within(t, failed, "the handler")
+			a := &redis.XClaimArgs{Stream: r.stream, Group: r.group, Consumer: "other", Messages: []string{id}}
+			if err := r.client.XClaim(t.Context(), a).Err(); err != nil {
+				t.Fatal(err)
+			}
+			until(t, "the retry to be dropped", func() bool { return c.Stats().Taken == 1 })
+			if n := c.Stats().Delivered; n != 1 {
+				t.Errorf("%d deliveries, want 1", n)
+			}
+		})
+	}
+}
+
 // Messages that fail all the time must not make the consumer ask all the time.
 func TestNoHotLoop(t *testing.T) {
 	t.Parallel()

@@ -121,16 +121,15 @@ func (enc encoding) fields(m *bus.Message) ([]string, error) {
 // publisher's own, or after the end of a stream was lost and the server's clock is
 // behind. The digest keeps different messages apart all the same.
 func position(stream string, e *Entry) string {
-	h := sha256.New()
-	var size [4]byte
+	var room [512]byte // most entries need no more
+	b := room[:0]
 	for _, s := range e.Fields {
-		binary.BigEndian.PutUint32(size[:], uint32(len(s)))
-		h.Write(size[:])
-		h.Write([]byte(s))
+		b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
+		b = append(b, s...)
 	}
-	var sum [sha256.Size]byte
-	digest := hex.EncodeToString(h.Sum(sum[:0])[:8])
-	return stream + "@" + e.ID + "#" + digest
+	sum := sha256.Sum256(b)
+	b = append(append(append(append(b[:0], stream...), '@'), e.ID...), '#')
+	return string(hex.AppendEncode(b, sum[:8]))
 }
 
 // firstTime is the earliest millisecond that is taken for a time: ids that

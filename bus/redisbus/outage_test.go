@@ -160,11 +160,14 @@ func TestADestroyedGroupBeginsWhereItWas(t *testing.T) {
 	r.settled(t)
 	stop()
 
-	pending := make(chan bool)
-	c := r.open(t, redisbus.Options{CreateFrom: "$", Workers: 2}) // which looks where the group is
+	before, after := make(chan bool), make(chan bool)
+	c := r.open(t, redisbus.Options{CreateFrom: "$", Workers: 3}) // which looks where the group is
 	consume(t, c, func(ctx context.Context, m *bus.Message) error {
-		if m.ID == "3" && c.Stats().Remade == 0 {
-			<-pending
+		switch {
+		case m.ID == "3" && c.Stats().Remade == 0:
+			<-before
+		case m.ID == "3":
+			<-after
 		}
 		return did.handler(ctx, m)
 	})
@@ -175,9 +178,14 @@ func TestADestroyedGroupBeginsWhereItWas(t *testing.T) {
 	}
 	until(t, "the group to be made again", func() bool { return c.Stats().Remade == 1 })
 	r.publish(t, "4")
-	close(pending)
-	r.settled(t)
+	until(t, "3 alone to be pending again", func() bool { return did.seen()["4"] == 1 && r.pending(t) == 1 })
+	close(before)
 	until(t, "the ack of the life before to be dropped", func() bool { return c.Stats().Stale == 1 })
+	if n := r.pending(t); n != 1 {
+		t.Errorf("%d are pending: the ack of the life before hit the delivery of this one", n)
+	}
+	close(after)
+	r.settled(t)
 	seen := did.seen()
 	if seen["1"] != 1 || seen["2"] != 1 || seen["3"] != 2 || seen["4"] != 1 || len(seen) != 4 {
 		t.Errorf("ran %v, want 1, 2 and 4 once and 3, whose delivery was forgotten, twice", seen)
@@ -245,7 +253,11 @@ func TestRepliesThatAreLost(t *testing.T) {
 			stop()
 
 			trap := p.CutAt(netproxy.BeforeReply, match)
-			consume(t, through.open(t, outageOptions()), handler)
+			o := outageOptions()
+			if command == "retry" {
+				o.MinIdle = time.Hour // nobody takes over what its copy must deliver
+			}
+			consume(t, through.open(t, o), handler)
 			direct.publish(t, "1", "2")
 			within(t, trap.Sprung(), "the trap")
 			direct.settled(t)
