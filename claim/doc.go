@@ -74,8 +74,10 @@
 // key with a [Place] not even that need be kept, and whoever completes it again is
 // told "fine". A record has room for the token of one owner: where several claims
 // of one key were given up unanswered, a copy of an older one may still land, and
-// then blocks the key for one lease. Forget and Revive are for operators, through
-// [Inspector].
+// then blocks the key for one lease. A key that is done in time, for the retention
+// of its claim, keeps the end that the claim gave its record: what is left of the
+// lease is added to the retention, and a store need not write another. Forget and
+// Revive are for operators, through [Inspector].
 //
 // [Step] is this table as code. Stores that compute in Go apply it; the Redis
 // store has the same machine in Lua. testutil/claimtest holds one case for each

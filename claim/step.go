@@ -142,6 +142,9 @@ func stepMarkDone(rec *Record, op *Op, now Instant) (write bool) {
 	switch {
 	case rec.State == StatePending && rec.heldBy(op.Grant):
 		next.Fingerprint = rec.Fingerprint
+		if c.Retention == rec.Retention && now <= rec.Deadline { // then a store can leave the end as it is
+			next.Expires = rec.Expires
+		}
 		// A revived key's fence is the time then. A fence ahead of the clock, which
 		// was set back, has to be kept for it.
 		if next.isBare() && next.Fence <= now.fence() {

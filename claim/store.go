@@ -99,7 +99,8 @@ type Verdict struct {
 
 // Completion is what MarkDone records.
 type Completion struct {
-	// Retention is how long the key is remembered as done. At least
+	// Retention is how long the key is remembered as done; where it is that of the
+	// claim, and the lease holds, for the rest of the lease as well. At least
 	// MinRetention, at most MaxRetention.
 	Retention time.Duration
 	// Result is handed to later deliveries of the key. Nil: none. A result over

@@ -124,13 +124,14 @@ func (d *Deduper) duplicate(ctx context.Context, a *attempt, from Source, v clai
 	return result, nil
 }
 
-// age returns how long ago the key was done of which the store answered v, or zero
-// if v is no answer of the store's.
+// age returns how long ago the key was claimed of which the store answered v that
+// it is done, or zero if v is no answer of the store's. Of a key that was done late,
+// or whose lease was extended, it is up to a lease too much or too little.
 func (d *Deduper) age(v *claim.Verdict) time.Duration {
 	if v.Outcome != claim.Done {
 		return 0
 	}
-	return max(0, d.opts.Retention-v.Remaining)
+	return max(0, d.opts.Retention+d.opts.Lease-v.Remaining)
 }
 
 // pending ends an attempt that has to come again after remaining, or after a

@@ -151,7 +151,7 @@ func TestDeadlinesSurviveARestart(t *testing.T) {
 	if v := outcome(t, s, running); v.Outcome != claim.Pending || v.Remaining != 15*time.Second {
 		t.Errorf("%v for %v, want pending for 15s", v.Outcome, v.Remaining)
 	}
-	if v := outcome(t, s, finished); v.Outcome != claim.Done || string(v.Result) != "kept" || v.Remaining != time.Hour-45*time.Second {
+	if v := outcome(t, s, finished); v.Outcome != claim.Done || string(v.Result) != "kept" || v.Remaining != time.Hour+time.Minute-45*time.Second {
 		t.Errorf("%v with %q for %v", v.Outcome, v.Result, v.Remaining)
 	}
 	clock.Advance(15 * time.Second)

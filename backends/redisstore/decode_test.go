@@ -144,11 +144,13 @@ func recordSeeds(key claim.Key) []string {
 	id := string(appendID(nil, key))
 	token, none := strings.Repeat("t", 16), strings.Repeat("\x00", 16)
 	open := cells(2000, 3, 60000, 1000, token, none)
+	fresh := "\x06\x47\x5c\x2f\x5d\x9d\x40" + token + "\x00\x01\xc9\xc3\x80" + "\x00\x14\x1d\xd7\x60\x00"
 	return []string{
 		"1767323045000000", "1234",
 		cells("D", 7, none, "0"), cells("D", 7, token, "6", "result"), cells("D", 7, none, "3"),
+		"p" + fresh + id, "q" + fresh + token + id,
 		"P" + open + id, "R" + open + id, "X" + open + cells(6, "broken") + id,
-		"", "P", "Q" + open + id, "P" + open, "P" + open + id + "x", "X" + open + cells(99, "broken") + id,
+		"", "P", "p", "p" + fresh, "q" + fresh + id, "p" + fresh + id + "x", "Q" + open + id, "P" + open, "P" + open + id + "x", "X" + open + cells(99, "broken") + id,
 		"-7", " 7", "07", "0", "99999999999999999", "P" + open + "\x00\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
 	}
 }
@@ -175,7 +177,7 @@ func FuzzRecord(f *testing.F) {
 		if rec.State == claim.StateAbsent || rec.State != claim.StateDone && rec.Key != key {
 			t.Fatalf("%q is %+v", value, rec)
 		}
-		again, ok := decodeRecord(encodeRecord(rec), key.Digest(), expires)
+		again, ok := decodeRecord(encodeRecord(rec, value[0]), key.Digest(), expires)
 		if !ok || !reflect.DeepEqual(again, rec) {
 			t.Fatalf("%q\n got %+v\nthen %+v", value, rec, again)
 		}
@@ -189,17 +191,17 @@ func TestRecordsOfEveryKindAreRead(t *testing.T) {
 	}
 	for i, seed := range recordSeeds(key) {
 		rec, ok := decodeRecord(seed, key.Digest(), 5_000_000)
-		if ok != (i < 8) {
+		if ok != (i < 10) {
 			t.Errorf("%q: read %v", seed, ok)
 		}
-		if ok && rec.State != claim.StateDone && encodeRecord(rec) != seed {
-			t.Errorf("%q is written as %q", seed, encodeRecord(rec))
+		if ok && rec.State != claim.StateDone && encodeRecord(rec, seed[0]) != seed {
+			t.Errorf("%q is written as %q", seed, encodeRecord(rec, seed[0]))
 		}
 	}
 }
 
-// encodeRecord writes a record as state.lua does.
-func encodeRecord(rec claim.Record) string {
+// encodeRecord writes a record as state.lua does, one that is open with a mark.
+func encodeRecord(rec claim.Record, mark byte) string {
 	if rec.State == claim.StateDone {
 		flags := 0
 		if rec.Omitted {
@@ -213,13 +215,46 @@ func encodeRecord(rec claim.Record) string {
 		}
 		return cells("D", int(rec.Fence), string(rec.Fingerprint[:]), string(rune('0'+flags)), string(rec.Result))
 	}
-	mark := map[claim.State]string{claim.StatePending: "P", claim.StateReleased: "R", claim.StateDead: "X"}[rec.State]
-	s := cells(mark, int(rec.Deadline), rec.Attempt, int(rec.Retention/time.Microsecond), int(rec.Fence),
+	if mark == 'p' || mark == 'q' {
+		b := append(appendBytes([]byte{mark}, int64(rec.Fence), momentBytes), rec.Token[:]...)
+		b = appendBytes(b, int64(rec.Deadline)-int64(rec.Fence), leaseBytes)
+		b = appendBytes(b, int64(rec.Retention/time.Microsecond), retentionBytes)
+		if mark == 'q' {
+			b = append(b, rec.Fingerprint[:]...)
+		}
+		return string(appendID(b, rec.Key))
+	}
+	s := cells(string(rune(mark)), int(rec.Deadline), rec.Attempt, int(rec.Retention/time.Microsecond), int(rec.Fence),
 		string(rec.Token[:]), string(rec.Fingerprint[:]))
 	if rec.State == claim.StateDead {
 		s += cells(len(rec.Reason), rec.Reason)
 	}
 	return s + string(appendID(nil, rec.Key))
+}
+
+// A UUID for an id is kept as its bytes. What only looks like one is kept as it is.
+func TestIDsAreReadAsTheyCame(t *testing.T) {
+	const id = "0123abcd-4567-89ef-0123-456789abcdef"
+	for _, c := range []struct {
+		id    string
+		bytes int
+	}{
+		{id, 17},
+		{strings.ToUpper(id), 37}, {strings.Replace(id, "f", "g", 1), 37}, {id[:35], 36}, {id + "0", 38},
+		{strings.ReplaceAll(id, "-", "0"), 37}, {id[:8] + "0" + id[9:], 37}, {"\x000123456789abcdef", 18}, {"\xff" + id[1:], 37},
+	} {
+		key, err := claim.NewKey("", "c", claim.MessageID(c.id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(appendID(nil, key))
+		if len(text) != 3+c.bytes {
+			t.Errorf("%q takes %d bytes, want %d", c.id, len(text)-3, c.bytes)
+		}
+		if got, ok := decodeID(text); !ok || got != key {
+			t.Errorf("%q is read as %v, %v", c.id, got, ok)
+		}
+	}
 }
 
 func TestNumbersFitTheirCells(t *testing.T) {

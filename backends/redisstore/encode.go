@@ -59,6 +59,15 @@ var letters = [...]byte{
 	claim.OpRelease: 'R', claim.OpForget: 'F', claim.OpRevive: 'V',
 }
 
+// The sizes of the numbers in bodies and in records of fresh claims: a moment or a
+// fence up to maxExact, a lease up to claim.MaxTTL, a retention up to
+// claim.MaxRetention, in microseconds.
+const (
+	momentBytes    = 7
+	leaseBytes     = 5
+	retentionBytes = 6
+)
+
 // headBytes is the size of the longest head: a letter and four cells. Those of
 // MarkDone go on with stampBytes for each operation.
 const (
@@ -74,7 +83,8 @@ func sameTerms(a, b *claim.Op) bool {
 	switch a.Kind {
 	case claim.OpTryClaim:
 		p, q := &a.Request, &b.Request
-		return p.TTL == q.TTL && p.MaxAttempts == q.MaxAttempts && p.Retention == q.Retention && p.Takeover == q.Takeover
+		return p.TTL == q.TTL && p.MaxAttempts == q.MaxAttempts && p.Retention == q.Retention && p.Takeover == q.Takeover &&
+			p.Fingerprint.IsZero() == q.Fingerprint.IsZero()
 	case claim.OpExtend, claim.OpRelease:
 		return a.TTL == b.TTL
 	case claim.OpMarkDone:
@@ -87,8 +97,13 @@ func sameTerms(a, b *claim.Op) bool {
 func appendHead(b []byte, ops []*claim.Op) []byte {
 	op := ops[0]
 	letter := letters[op.Kind]
-	if op.Kind == claim.OpTryClaim && op.Request.Takeover == claim.Park {
-		letter = 'K'
+	if op.Kind == claim.OpTryClaim {
+		if op.Request.Takeover == claim.Park {
+			letter = 'K'
+		}
+		if !op.Request.Fingerprint.IsZero() {
+			letter += 'a' - 'A'
+		}
 	}
 	b = appendNumber(append(b, letter), int64(len(ops)))
 	switch op.Kind {
@@ -104,13 +119,14 @@ func appendHead(b []byte, ops []*claim.Op) []byte {
 	return b
 }
 
-// appendStamps appends the highest fence of ops and the stamp of each token.
+// appendStamps appends the lowest and the highest fence of ops and the stamp of
+// each token.
 func appendStamps(b []byte, ops []*claim.Op) []byte {
-	highest := uint64(0)
-	for _, op := range ops {
-		highest = max(highest, op.Grant.Fence)
+	lowest, highest := ops[0].Grant.Fence, ops[0].Grant.Fence
+	for _, op := range ops[1:] {
+		lowest, highest = min(lowest, op.Grant.Fence), max(highest, op.Grant.Fence)
 	}
-	b = appendNumber(b, int64(highest))
+	b = appendNumber(appendNumber(b, int64(lowest)), int64(highest))
 	for _, op := range ops {
 		b = strconv.AppendUint(b, op.Grant.Token.Stamp(), 10)
 	}
@@ -122,7 +138,11 @@ func appendBody(b []byte, op *claim.Op) []byte {
 	switch op.Kind {
 	case claim.OpTryClaim:
 		b = append(b, op.Request.Token[:]...)
-		b = append(b, op.Request.Fingerprint[:]...)
+		b = appendBytes(b, int64(op.Request.TTL/time.Microsecond), leaseBytes)
+		b = appendBytes(b, int64(op.Request.Retention/time.Microsecond), retentionBytes)
+		if !op.Request.Fingerprint.IsZero() {
+			b = append(b, op.Request.Fingerprint[:]...)
+		}
 		return appendID(b, op.Key)
 	case claim.OpExtend:
 		return appendOwner(b, op.Grant)
@@ -142,11 +162,10 @@ func appendBody(b []byte, op *claim.Op) []byte {
 
 // appendOwner appends what a record is held by.
 func appendOwner(b []byte, g claim.Grant) []byte {
-	return append(appendNumber(b, int64(g.Fence)), g.Token[:]...)
+	return append(appendBytes(b, int64(g.Fence), momentBytes), g.Token[:]...)
 }
 
-// appendCompletion appends c: its fingerprint, and the rest if anything has to be
-// kept. The script takes a body without a rest for one with no fingerprint either.
+// appendCompletion appends c, or nothing when nothing of it has to be kept.
 func appendCompletion(b []byte, c *claim.Completion) []byte {
 	result, flags := c.Result, 0
 	if c.Omitted {
@@ -159,10 +178,10 @@ func appendCompletion(b []byte, c *claim.Completion) []byte {
 	case result != nil:
 		flags |= flagResult
 	}
-	b = append(b, c.Fingerprint[:]...)
 	if flags == 0 && c.Fingerprint.IsZero() {
 		return b
 	}
+	b = append(b, c.Fingerprint[:]...)
 	b = append(b, '0'+byte(flags))
 	return append(b, result...)
 }
@@ -200,10 +219,21 @@ func appendNumber(b []byte, n int64) []byte {
 	return append(b, text...)
 }
 
+// appendBytes appends n, which is not negative, in size bytes, the highest first.
+func appendBytes(b []byte, n int64, size int) []byte {
+	var bytes [8]byte
+	binary.BigEndian.PutUint64(bytes[:], uint64(n))
+	return append(b, bytes[len(bytes)-size:]...)
+}
+
 // appendID appends what an operator needs to know a record by: namespace,
-// consumer and message id, each preceded by its length.
+// consumer and message id, each preceded by its length. No id is empty, so that a
+// length of zero is free to say that the bytes of a UUID follow.
 func appendID(b []byte, k claim.Key) []byte {
 	b = appendPart(appendPart(b, k.Namespace()), k.Consumer())
+	if raw, ok := uuidBytes(string(k.ID())); ok {
+		return append(append(b, 0), raw[:]...)
+	}
 	return appendPart(b, string(k.ID()))
 }
 
@@ -211,3 +241,36 @@ func appendID(b []byte, k claim.Key) []byte {
 func appendPart(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
+
+// uuidBytes returns the bytes of a UUID in its canonical form: 8-4-4-4-12 digits
+// in lower case.
+func uuidBytes(s string) (raw [16]byte, ok bool) {
+	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+		return raw, false
+	}
+	at := 0
+	for i := range raw {
+		if s[at] == '-' {
+			at++
+		}
+		high, low := nibbles[s[at]], nibbles[s[at+1]]
+		if high|low > 15 {
+			return raw, false
+		}
+		raw[i] = high<<4 | low
+		at += 2
+	}
+	return raw, true
+}
+
+// nibbles are the values of hexadecimal digits in lower case, and for all other
+// bytes more than such a digit has.
+var nibbles = func() (values [256]byte) {
+	for c := range values {
+		values[c] = 0xff
+	}
+	for value, c := range "0123456789abcdef" {
+		values[c] = byte(value)
+	}
+	return values
+}()

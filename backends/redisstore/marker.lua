@@ -30,7 +30,9 @@
 --          move, and three cells: count, retention, length. A count of zero:
 --          no markers are written.
 -- returns  lookup(key)             the stamp and the microseconds left, or nothing
---          mark(key, kept, stamp)  writes one
+--          mark(key, least, kept, stamp)
+--                                  writes one, for kept or what a generation keeps
+--                                  markers, if that is less and not less than least
 --          unmark(key)             removes it
 --          contents(bucket)        its markers that are alive: digest, stamp (0: it is
 --                                  no marker), left, ...
@@ -167,17 +169,17 @@ local function markers(now, head)
     table.insert(generations, 1, g)
   end
 
-  local function mark(name, kept, stamp)
+  local function mark(name, least, kept, stamp)
     local refused = problem or elsewhere(name)
     if refused then return refused end
     local g = generations[1]
-    if not g or now >= g.close or kept > g.retention then
+    if not g or now >= g.close or least > g.retention then
       refused = begin(name)
       if refused then return refused end
       g = generations[1]
     end
     local hash, field = g.stem .. tail(name, place(name), g.count), sub(name, -15)
-    local units = max(0, ceil((now + kept - g.start) / g.unit))
+    local units = max(0, ceil((now + min(kept, g.retention) - g.start) / g.unit))
     local reply = command('HSET', hash, field, format('%d%s', units, stamp))
     if type(reply) == 'table' then return fault(reply) end
     local size = command('HLEN', hash)

@@ -25,7 +25,7 @@ for i = first, last do
     value = 0
   end
   local left = redis.call('PTTL', KEYS[i]) * 1000
-  if not value or value ~= 0 and string.find(value, '^[PR]') then
+  if not value or value ~= 0 and string.find(value, '^[PRpq]') then
     local stamp, rest, problem
     if place then stamp, rest, problem = place(i) end
     if lookup and not stamp and not problem then stamp, rest, problem = lookup(KEYS[i]) end

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/oncebus/once/claim"
 )
 
@@ -19,6 +21,8 @@ func decodeRecord(value string, d claim.Digest, expires claim.Instant) (rec clai
 	switch mark := value[0]; mark {
 	case 'P', 'R', 'X':
 		ok = decodeOpen(&rec, &r, mark, d)
+	case 'p', 'q':
+		ok = decodeFresh(&rec, &r, mark == 'q', d)
 	case 'D':
 		ok = decodeDone(&rec, &r)
 	default:
@@ -52,6 +56,33 @@ func decodeDone(rec *claim.Record, r *reply) bool {
 	}
 	rec.Result = []byte(r.rest)
 	return true
+}
+
+// decodeFresh reads a record that a fresh claim left.
+func decodeFresh(rec *claim.Record, r *reply, fingerprint bool, d claim.Digest) bool {
+	start, ok := r.bytes(momentBytes)
+	token, ok2 := r.take(len(rec.Token))
+	lease, ok3 := r.bytes(leaseBytes)
+	retention, ok4 := r.bytes(retentionBytes)
+	if !ok || !ok2 || !ok3 || !ok4 {
+		return false
+	}
+	if fingerprint {
+		print, ok := r.take(len(rec.Fingerprint))
+		if !ok {
+			return false
+		}
+		copy(rec.Fingerprint[:], print)
+	}
+	rec.State = claim.StatePending
+	rec.Attempt, rec.Fence = 1, uint64(start)
+	copy(rec.Token[:], token)
+	rec.Deadline = claim.Instant(start + lease)
+	rec.Retention = time.Duration(retention) * time.Microsecond
+	// As for those that decodeOpen reads.
+	rec.Expires = rec.Deadline.Add(rec.Retention)
+	rec.Key, ok = decodeID(r.rest)
+	return ok && rec.Key.Digest() == d
 }
 
 // decodeOpen reads a record that keeps its key.
@@ -99,6 +130,10 @@ func decodeOpen(rec *claim.Record, r *reply, mark byte, d claim.Digest) bool {
 func decodeID(s string) (claim.Key, bool) {
 	var parts [3]string
 	for i := range parts {
+		if i == 2 && len(s) == 17 && s[0] == 0 {
+			parts[i], s = uuid.UUID([]byte(s[1:])).String(), ""
+			break
+		}
 		var ok bool
 		if parts[i], s, ok = cutPart(s); !ok {
 			return claim.Key{}, false

@@ -232,7 +232,7 @@ func TestARevokedPermissionFailsClosed(t *testing.T) {
 		rule     string
 		seesDone bool
 	}{
-		{"-set", true}, {"-pttl", false}, {"-get", false}, {"-time", false}, {"-evalsha", false}, {"resetkeys", false}, {"off", false},
+		{"-set", true}, {"-pttl", false}, {"-get", true}, {"-time", false}, {"-evalsha", false}, {"resetkeys", false}, {"off", false},
 	} {
 		do(t, admin, "acl", "setuser", "once", c.rule)
 		_, err := store.TryClaim(t.Context(), newKey(t), newRequest())

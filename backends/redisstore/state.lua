@@ -12,15 +12,16 @@
 --             terms, and a body for each of them, in the order of the keys
 --
 --   head, by its letter                        body
---   C  TryClaim, Rerun  count ttl limit kept   token fingerprint | id
+--   C  TryClaim, Rerun  count ttl limit kept   token ttl kept id
 --   K  TryClaim, Park   the same               the same
+--   c, k  the same two, with a fingerprint     token ttl kept fingerprint id
 --   E  Extend           count ttl              fence token
---   D  MarkDone         count kept fence |     fence token fingerprint; flags, result if there
+--   D  MarkDone         count kept low high |  fence token; fingerprint, flags, result if there
 --                       stamps                 is more to keep than that it is done
---   X  MarkDead         count                  fence token | reason
---   R  Release          count delay            fence token attempt | id
---   F  Forget           count                  fence | state
---   V  Revive           count                  fence | state id
+--   X  MarkDead         count                  fence token reason
+--   R  Release          count delay            fence token attempt id
+--   F  Forget           count                  fence state
+--   V  Revive           count                  fence state id
 --
 -- returns     one string: the nonce, the time, then for each operation in turn
 --
@@ -44,12 +45,14 @@
 --   or an error reply when nothing can have been changed by any operation.
 --
 -- A cell is 16 bytes: a number in decimal, blanks before it, or raw bytes (token,
--- fingerprint; zero bytes: none). Times are microseconds; kept is the retention.
--- Behind the bar stands what has another size. The id is namespace, consumer and
--- message id as Go wrote them; nothing in here looks into it. Flags are a digit:
--- 1 omitted, 2 recovered, 4 with a result. A stamp is four digits made of a token; a
--- head has those of the whole run, and the highest fence in it. A state is the first
--- byte of a record.
+-- fingerprint; zero bytes: none). Numbers in heads, answers and most records are
+-- cells. In bodies and in records of fresh claims they are shorter, the first byte
+-- the highest: 7 bytes for a fence or a time, 6 for kept, 5 for a ttl; but the
+-- attempt of R, and the fences of F and V, are cells. Times are microseconds; kept is
+-- the retention. The id is namespace, consumer and message id as Go wrote them;
+-- nothing in here looks into it. Flags are a digit: 1 omitted, 2 recovered, 4 with a
+-- result. A stamp is four digits made of a token; a head has those of the whole run,
+-- and the lowest and the highest fence in it. A state is the first byte of a record.
 --
 -- Records, by their first byte:
 --
@@ -57,37 +60,43 @@
 --        objects of numbers below 10000. A longer number is the owner's fence, as in
 --        records from before there were stamps.
 --   D    done      fence fingerprint | flags result
+--   p    pending, as the first claim of a key left it: time token ttl kept id
+--   q    the same  with a fingerprint: time token ttl kept fingerprint id
 --   P    pending   deadline attempt kept fence token fingerprint | id
 --   R    released  the same
 --   X    dead      deadline attempt kept fence token fingerprint length | reason id
 --
 -- Any other value is not ours or is newer than this file: B, never "absent".
--- Redis alone ends records; it counts their lives in milliseconds, rounded up.
+-- Redis alone ends records; it counts their lives in milliseconds, rounded up. A key
+-- that is done while its lease holds, and for the retention of the claim, keeps the end
+-- that the claim gave it.
 --
 -- Where there is none, or one that is not running, a marker of the packed layout
 -- or the bit of a place may say that it is done.
 --
 -- Redis keeps what a script wrote before it failed, so every operation decides
 -- first and writes with one command, its last; and pcall, not call: an error in
--- one operation must not take the answers of the others with it. An operation on
--- a marker or a bit writes twice, and one of the two decides: the marker, which wins
--- over the record, is set before the record goes and removed after it came.
+-- one operation must not take the answers of the others with it. Two operations
+-- write twice. One on a marker or a bit, where one of the two decides: the marker, which wins
+-- over the record, is set before the record goes and removed after it came. And a
+-- completion, which puts back what it was not meant for: after its first write
+-- Redis refuses a script no other, and nobody sees what is between the two.
 --
 -- What follows is fast on purpose, above all the claim of a key without a record and
 -- its completion. A command costs as much as some thirty lines of Lua, so where there
--- is no marker to be looked for a claim is one SET NX, and what is there is read only
--- when that was refused, because something is there or for want of memory. What is the
--- same for a run is made once; cells are compared in place and copied, not read; a
--- fresh record is the run's part before the body as it came, and its answer one letter;
--- a string that is made is hashed, and collected later. There is one function, since
--- every call would make them anew. tostring would print 14 digits of a number; fences
--- and times have 16. %d is exact to 2^53 where a C long has 64 bits, and three times as
--- fast as %.0f; elsewhere the time at the head of the answer is none, and Go refuses
--- the server.
+-- is no marker to be looked for each is one SET that answers with what was there: with
+-- NX, which leaves it there, and with XX, which finds its own claim and needs to undo
+-- nothing. A string that is made is hashed, copied by the command, and collected later:
+-- the record of a fresh claim is short, and is the run's part before the body as it
+-- came; its answer is one letter. What is the same for a run is made once; strings are
+-- compared in place. There are few functions, since every call makes them anew. tostring
+-- would print 14 digits of a number; fences and times have 16. %d is exact to 2^53
+-- where a C long has 64 bits, and three times as fast as %.0f; elsewhere the time at the
+-- head of the answer is none, and Go refuses the server.
 
 local keys, args, command = KEYS, ARGV, redis.pcall
 local tonumber, max = tonumber, math.max
-local sub, find, format, byte = string.sub, string.find, string.format, string.byte
+local sub, find, format, byte, char = string.sub, string.find, string.format, string.byte, string.char
 local NONE = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 local ZERO = '               0'
 
@@ -100,6 +109,21 @@ local NOW = format('%16d', now)
 -- A life in milliseconds, as SET takes it; up, so that no record ends early.
 local function millis(micros)
   return format('%d', math.ceil(micros / 1000))
+end
+
+-- The number in the bytes of s from i to j.
+local function number(s, i, j)
+  local n = 0
+  for at = i, j do n = n * 256 + byte(s, at) end
+  return n
+end
+
+-- Pending records, in the form for all, of those of fresh claims.
+local function long(record)
+  local start, print, id = number(record, 2, 8), NONE, 36
+  if byte(record) == 113 then print, id = sub(record, 36, 51), 52 end
+  return 'P' .. format('%16d               1%16d%16d', start + number(record, 25, 29), number(record, 30, 35), start)
+    .. sub(record, 9, 24) .. print .. sub(record, id)
 end
 
 local answers, key, arg = {args[1], NOW}, 0, 1
@@ -124,13 +148,17 @@ while key < final do
   arg = arg + 1
   local head = args[arg]
   local kind, last, term = sub(head, 1, 1), key + tonumber(sub(head, 2, 17)), tonumber(sub(head, 18, 33))
-  local limit, kept, fresh, bare, due, life
-  if kind == 'C' or kind == 'K' then
+  local limit, kept, fresh, print, life, due
+  local bare, terms, lease, lasts, heldUntil -- of a run of completions
+  if kind == 'C' or kind == 'K' or kind == 'c' or kind == 'k' then
     limit, kept = tonumber(sub(head, 34, 49)), sub(head, 50, 65)
     life = millis(term + tonumber(kept))
-    fresh = 'P' .. format('%16d               1', now + term) .. kept .. NOW
+    print = kind == 'c' or kind == 'k'
+    fresh = (print and 'q' or 'p') .. char(math.floor(now / 281474976710656), math.floor(now / 1099511627776) % 256, math.floor(now / 4294967296) % 256,
+      math.floor(now / 16777216) % 256, math.floor(now / 65536) % 256, math.floor(now / 256) % 256, now % 256)
+    kind = string.upper(kind)
   elseif kind == 'D' then
-    life, bare = millis(term), not lookup and tonumber(sub(head, 34, 49)) <= now
+    life, bare, terms = millis(term), not lookup and not set and tonumber(sub(head, 50, 65)) <= now, NONE
   elseif term then
     due = format('%16d', now + term)
   end
@@ -144,29 +172,40 @@ while key < final do
     local answer, record, reply, refusal
 
     if fresh and not lookup and (not clear or clear(key)) then
-      answer, reply = 'N', command('SET', name, fresh .. op, 'NX', 'PX', life)
-      if not reply or reply.err then
-        record = command('GET', name)
-        if record then answer, reply = nil, nil elseif not reply then answer = 'B' end
+      record = command('SET', name, fresh .. op, 'NX', 'GET', 'PX', life)
+      if not record then
+        answer = 'N'
+      elseif record.err then
+        -- For want of memory, because of what is there, or by a server before 7.0.
+        reply, record = record, command('GET', name)
+        if not record then
+          local placed = command('SET', name, fresh .. op, 'NX', 'PX', life)
+          answer = 'N'
+          if placed then reply = placed end
+        end
+      end
+    elseif bare and #op == 23 then
+      local i = 62 + 4 * (key - before)
+      local stamp = sub(head, i, i + 3)
+      record = command('SET', name, stamp, 'XX', 'GET', 'KEEPTTL')
+      if type(record) == 'string' then
+        if find(record, op, 2, true) == 2 and byte(record) == 112 then
+          if find(record, terms, 25, true) ~= 25 then
+            terms = sub(record, 25, 35)
+            lease, lasts = number(terms, 1, 5), number(terms, 6, 11) == term
+            heldUntil = tonumber(sub(head, 34, 49)) + lease -- all of the run
+          end
+          answer = 'O'
+          if not lasts or now > heldUntil and now > number(op, 1, 7) + lease then
+            reply = command('SET', name, stamp, 'PX', life)
+          end
+        else
+          reply = command('SET', name, record, 'KEEPTTL')
+          if reply.err then answer = 'O' else reply = nil end
+        end
       end
     else
       record = command('GET', name)
-      if bare and record and #op == 48 and #record > 97 and byte(record) == 80 and find(record, op, 50, true) == 50 then
-        local marked, problem
-        if set then marked, problem = set(key, term) end
-        if not marked then
-          local i = 46 + 4 * (key - before)
-          answer, reply = 'O', command('SET', name, sub(head, i, i + 3), 'PX', life)
-        elseif problem == 'B' then
-          answer = 'B'
-        else
-          answer, reply = 'O', problem
-          if not problem then
-            done = done or {'DEL'}
-            done[#done + 1] = name
-          end
-        end
-      end
     end
 
     if not answer then
@@ -176,7 +215,9 @@ while key < final do
         if sub(record.err, 1, 9) == 'WRONGTYPE' then answer = 'B' else refusal = record end
       elseif record then
         state = sub(record, 1, 1)
-        if state == 'P' or state == 'R' or state == 'X' then
+        if state == 'p' and #record > 35 or state == 'q' and #record > 51 then
+          state, record = 'P', long(record)
+        elseif state == 'P' or state == 'R' or state == 'X' then
           if #record < 98 then answer = 'B' end
         elseif state == 'D' then
           if not find(record, '^D *%d+') or not find(record, '^[0-7]', 34) then answer = 'B' end
@@ -198,6 +239,9 @@ while key < final do
         if problem == 'B' then answer = 'B' else refusal = problem end
       end
 
+      -- What E, D, X and R come from, as records have it.
+      local owner = #op > 22 and format('%16d', number(op, 1, 7)) .. sub(op, 8, 23)
+
       if answer or refusal then
         -- Whatever was asked for, this is no record to do it with.
 
@@ -205,7 +249,8 @@ while key < final do
         if state == '' then
           value, answer = fresh .. op, 'N'
         else
-          local wanted, known = sub(op, 17, 32), NONE
+          local wanted, known, id = NONE, NONE, 28
+          if print then wanted, id = sub(op, 28, 43), 44 end
           if state == 'D' then known = sub(record, 18, 33) elseif state ~= '0' then known = sub(record, 82, 97) end
           if wanted ~= known and wanted ~= NONE and known ~= NONE then
             answer = 'M'
@@ -246,31 +291,35 @@ while key < final do
             elseif limit > 0 and attempt >= limit then
               local reason = 'attempts exhausted after ' .. format('%d', attempt)
               reason = format('%16d', #reason) .. reason
-              value = 'X' .. sub(record, 2, 33) .. kept .. sub(record, 50, 97) .. reason .. sub(op, 33)
+              value = 'X' .. sub(record, 2, 33) .. kept .. sub(record, 50, 97) .. reason .. sub(op, id)
               px, answer = millis(tonumber(kept)), 'X' .. sub(record, 18, 33) .. reason
             else
               local grant = format('%16d%16d', now + term, attempt + 1) .. kept
               if fence >= now then grant = grant .. format('%16d', fence + 1) else grant = grant .. NOW end
               if wanted ~= NONE then known = wanted end
-              value = 'P' .. grant .. sub(op, 1, 16) .. known .. sub(op, 33)
+              value = 'P' .. grant .. sub(op, 1, 16) .. known .. sub(op, id)
               answer = (state == 'P' and 'T' or 'C') .. grant
             end
           end
         end
 
       elseif kind == 'D' then
-        local i = 46 + 4 * (key - before)
-        local stamp, known, flags = sub(head, i, i + 3), sub(op, 33, 48), '0'
-        if #op > 48 then flags = sub(op, 49, 49) end
-        if state == 'P' and sub(record, 50, 81) == sub(op, 1, 32) then
+        local i = 62 + 4 * (key - before)
+        local stamp, known, flags = sub(head, i, i + 3), NONE, '0'
+        if #op > 23 then known, flags = sub(op, 24, 39), sub(op, 40, 40) end
+        if state == 'P' and sub(record, 50, 81) == owner then
           known, answer = sub(record, 82, 97), 'O'
+          local lasting, deadline = term, tonumber(sub(record, 2, 17)) or 0
+          if tonumber(sub(record, 34, 49)) == term and now <= deadline then
+            lasting, px = deadline + term - now, nil
+          end
           -- Revive takes the time for the fence of a record that has none. It must not
           -- fall, so a fence that is ahead of the clock, which was set back, is kept.
-          if flags == '0' and known == NONE and (tonumber(sub(op, 1, 16)) or 0) <= now then
+          if flags == '0' and known == NONE and number(op, 1, 7) <= now then
             value = stamp
             local marked, problem
-            if set then marked, problem = set(key, term) end
-            if not marked and packs and term <= packs then marked, problem = true, mark(name, term, value) end
+            if set then marked, problem = set(key, lasting) end
+            if not marked and packs and term <= packs then marked, problem = true, mark(name, term, lasting, value) end
             if problem == 'B' then answer = 'B' else refusal = problem end
             if marked then
               if not problem then
@@ -280,22 +329,22 @@ while key < final do
               value = nil
             end
           else
-            value = 'D' .. sub(op, 1, 16) .. known .. flags .. sub(op, 50)
+            value = 'D' .. sub(owner, 1, 16) .. known .. flags .. sub(op, 41)
           end
         elseif state == '' then
-          value, answer = 'D' .. sub(op, 1, 16) .. known .. format('%d', flags + 2) .. sub(op, 50), 'R'
-        elseif state == '0' and (record == stamp or record == '0' or format('%16s', record) == sub(op, 1, 16)) then
+          value, answer = 'D' .. sub(owner, 1, 16) .. known .. format('%d', flags + 2) .. sub(op, 41), 'R'
+        elseif state == '0' and (record == stamp or record == '0' or format('%16s', record) == sub(owner, 1, 16)) then
           -- The same grant finished before, and its reply was lost. A bit cannot tell
           -- whose it is: what is done is done.
           answer = 'O'
-        elseif state == 'D' and sub(record, 2, 17) == sub(op, 1, 16) then
+        elseif state == 'D' and sub(record, 2, 17) == sub(owner, 1, 16) then
           answer = find(record, '^[2367]', 34) and 'R' or 'O'
         else
           answer = 'L'
         end
 
       elseif kind == 'E' or kind == 'X' then
-        local mine = (state == 'P' or state == 'X') and sub(record, 50, 81) == sub(op, 1, 32)
+        local mine = (state == 'P' or state == 'X') and sub(record, 50, 81) == owner
         if kind == 'X' and mine and state == 'X' then
           answer = 'O'
         elseif not mine or state == 'X' then
@@ -311,7 +360,7 @@ while key < final do
           elseif kind == 'E' then
             value, answer = 'P' .. due .. sub(record, 18), 'O'
           else
-            value = 'X' .. sub(record, 2, 97) .. format('%16d', #op - 32) .. sub(op, 33) .. sub(record, 98)
+            value = 'X' .. sub(record, 2, 97) .. format('%16d', #op - 23) .. sub(op, 24) .. sub(record, 98)
             answer = 'O'
           end
         end
@@ -319,12 +368,12 @@ while key < final do
       elseif kind == 'R' then
         -- Without a fence the token alone decides: its owner never heard of the
         -- grant.
-        local unheard = sub(op, 1, 16) == ZERO
-        local mine = (state == 'P' or state == 'R') and (sub(record, 50, 81) == sub(op, 1, 32)
-          or unheard and sub(record, 66, 81) == sub(op, 17, 32))
+        local unheard = number(op, 1, 7) == 0
+        local mine = (state == 'P' or state == 'R') and (sub(record, 50, 81) == owner
+          or unheard and sub(record, 66, 81) == sub(owner, 17))
         if state == '' then
           -- For claim.TombstoneTTL.
-          value = 'R' .. due .. sub(op, 33, 48) .. '       600000000' .. sub(op, 1, 32) .. NONE .. sub(op, 49)
+          value = 'R' .. due .. sub(op, 24, 39) .. '       600000000' .. owner .. NONE .. sub(op, 40)
           px, answer = millis(term + 600000000), 'O'
         elseif not mine then
           answer = 'L'
@@ -388,7 +437,7 @@ while key < final do
       end
 
       if value then
-        reply = command('SET', name, value, 'PX', px)
+        if px then reply = command('SET', name, value, 'PX', px) else reply = command('SET', name, value, 'KEEPTTL') end
         if reply.err then refusal = reply end
       end
       if left and answer == 'O' and (kind == 'F' or kind == 'V') and not refusal then

@@ -92,6 +92,22 @@ func TestAFenceAheadOfTheClockIsKept(t *testing.T) {
 	}
 }
 
+// The same where the clock was set back since the claim.
+func TestAFenceOfBeforeTheClockWasSetBackIsKept(t *testing.T) {
+	m := redistest.Mini(t)
+	store := newStore(t, m.Client(), nil)
+	key := newKey(t)
+	grant := claimed(t, store, key, newRequest())
+	m.SetTime(m.Now().Add(-time.Second))
+	if _, err := store.MarkDone(t.Context(), key, grant, claim.Completion{Retention: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	entry, err := store.Get(t.Context(), key)
+	if err != nil || entry.State != claim.StateDone || entry.Fence != grant.Fence {
+		t.Errorf("%v with fence %d, error %v; want done with %d", entry.State, entry.Fence, err, grant.Fence)
+	}
+}
+
 // duel drives a store and the model together.
 type duel struct {
 	server *redistest.MiniServer
@@ -135,7 +151,7 @@ func (d *duel) fight(script []byte) error {
 	d.round++
 	ctx := context.Background()
 	var (
-		m       = moves{script: script, bare: d.packed != nil || d.places}
+		m       = moves{script: script}
 		keys    [2]claim.Key
 		tokens  [3]claim.Token
 		records = map[claim.Key]claim.Record{}
@@ -158,11 +174,15 @@ func (d *duel) fight(script []byte) error {
 	for i := range tokens {
 		tokens[i] = claim.Token{byte(i + 1), 0, '\n', 0xff}
 	}
+	m.bare = d.packed != nil || d.places || m.pick(2) == 0
 	for len(m.script) > 0 {
 		d.server.Advance(time.Duration(m.pick(2)*m.pick(3)*m.pick(40))*time.Millisecond + m.moment())
 		var ops []*claim.Op
 		for range 1 + m.pick(4) {
 			op := m.op(keys[m.pick(len(keys))], tokens[:], grants)
+			if kept := records[op.Key].Retention; kept > 0 && m.pick(2) == 0 {
+				op.Completion.Retention = kept
+			}
 			if m.pick(4) > 0 { // mostly, the operator has just looked
 				op.Seen = records[op.Key].State
 			} else {
@@ -177,14 +197,22 @@ func (d *duel) fight(script []byte) error {
 			rec := records[op.Key]
 			next, write := claim.Step(rec, &model, now)
 			if write {
-				if op.Kind != claim.OpRevive || marked[op.Key] {
+				bare := next.State == claim.StateDone && 1000 <= next.Fence && next.Fence < 10_000
+				mark := bare && d.packed != nil && op.Completion.Retention <= d.packed.Retention
+				if mark { // for no longer than a generation keeps them
+					next.Expires = min(next.Expires, now.Add(d.packed.Retention))
+				}
+				placed := bare && d.places && op.Kind == claim.OpMarkDone
+				kept := next.State == claim.StateDone && next.Expires == rec.Expires
+				if kept && placed {
+					next.Expires = rec.Deadline.Add(rec.Retention)
+				}
+				if (!kept || mark || placed) && op.Kind != claim.OpRevive || marked[op.Key] {
 					// Redis counts lives in milliseconds, and ours are rounded up.
 					const ms = claim.Instant(1000)
 					next.Expires = now + (next.Expires-now+ms-1)/ms*ms
 				}
-				bare := next.State == claim.StateDone && 1000 <= next.Fence && next.Fence < 10_000
-				marked[op.Key] = bare && d.packed != nil && op.Completion.Retention <= d.packed.Retention
-				if bare && d.places && op.Kind == claim.OpMarkDone {
+				if placed {
 					next.Fence = 0
 					end = max(end, next.Expires)
 					next.Expires = end
@@ -196,6 +224,7 @@ func (d *duel) fight(script []byte) error {
 					}
 				}
 				records[op.Key] = next
+				marked[op.Key] = mark
 			}
 			if model.Verdict.Outcome == claim.Claimed {
 				grants[op.Key] = append(grants[op.Key], model.Verdict.Grant)

@@ -25,9 +25,10 @@ var doneCases = []testCase{
 				key := e.key()
 				e.done(key, e.claim(key, e.request()), claim.Completion{Result: result})
 				for range 2 {
-					v := e.answers(claim.Done, key, e.request())
+					again := e.request()
+					v := e.answers(claim.Done, key, again)
 					e.sameResult(v, result)
-					e.within("the retention that remains", v.Remaining, e.units(forever))
+					e.within("the retention that remains", v.Remaining, again.TTL+e.units(forever))
 				}
 			}
 		},

@@ -78,6 +78,25 @@ var retentionCases = []testCase{
 		},
 	},
 	{
+		name: "done in time",
+		why:  "a key that is done for the retention of its claim is done for at least that long, and for at most what was left of the lease longer",
+		run: func(e *env) {
+			for _, result := range [][]byte{nil, []byte(keptResult)} {
+				key, req := e.key(), e.shortRequest()
+				req.Retention = e.units(2)
+				g := e.claim(key, req)
+				e.done(key, g, claim.Completion{Retention: req.Retention, Result: result})
+				v := e.answers(claim.Done, key, e.request())
+				e.within("the retention that remains", v.Remaining, req.TTL+req.Retention)
+				e.Advance(req.TTL + req.Retention + e.Unit)
+				next := e.claimAttempt(1, key, e.request())
+				if next.Fence <= g.Fence {
+					e.Fatalf("fence %d after the retention, want more than %d", next.Fence, g.Fence)
+				}
+			}
+		},
+	},
+	{
 		name: "a recovered completion ends",
 		why:  "a recovered completion has the retention of any other",
 		run: func(e *env) {
