@@ -100,7 +100,7 @@ func TestStateAgainstStepFindsMistakes(t *testing.T) {
 		{"bit of the neighbour", "bit + 8, value", "bit + 9, value", 0},
 		{"bit in the wrong order", "2 ^ (7 - bit % 8)", "2 ^ (bit % 8)", 0},
 		{"bit that nothing forgets", "if unset then problem = unset(key) end", "", 0},
-		{"bit that is forgotten in the same call", "chunk[bit] = value == 1", "", 0},
+		{"bit that is forgotten in the same call", "chunk[bit] = value == '1'", "", 0},
 		{"bit beside the record", "\n            done[#done + 1] = name", "\n            done[#done + 1] = ''", 0},
 		{"bits that end with the first", "if not problem and millis < life then", "if false then", 0},
 		{"bits that end with the last", "millis < life then", "true then", 0},

@@ -99,7 +99,7 @@ local function positions(text, before)
   local function write(chunk, bit, value)
     local reply = command('SETBIT', chunk.name, bit + 8, value)
     if type(reply) == 'table' then return fault(reply) end
-    chunk[bit] = value == 1
+    chunk[bit] = value == '1'
   end
 
   local function mark(key, kept)
@@ -116,12 +116,12 @@ local function positions(text, before)
     local millis, problem = left(chunk)
     if problem then return true, problem end
     local was = set(chunk, bit)
-    problem = write(chunk, bit, 1)
+    problem = write(chunk, bit, '1')
     if not problem and millis < life then
       -- A full server refuses no write after one that it let pass, and lets this pass.
       local reply = command('PEXPIRE', chunk.name, life)
       if type(reply) == 'table' then
-        if not was then write(chunk, bit, 0) end
+        if not was then write(chunk, bit, '0') end
         return true, reply
       end
       chunk.left = life
@@ -133,7 +133,7 @@ local function positions(text, before)
     local chunk, bit = at(key)
     if not chunk then return nil end
     if chunk.problem then return chunk.problem end
-    if set(chunk, bit) then return write(chunk, bit, 0) end
+    if set(chunk, bit) then return write(chunk, bit, '0') end
   end
 
   return last, clear, lookup, mark, unmark
