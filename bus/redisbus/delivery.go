@@ -106,16 +106,20 @@ func (d *delivery) settle(st bus.Settlement) {
 	}
 }
 
-// reject hands the message to where rejected messages go.
-func (d *delivery) reject(reason error) error {
+// reject hands the message to where rejected messages go. A panic there is a
+// failure.
+func (d *delivery) reject(reason error) (err error) {
 	c := d.s.c
 	if c.opts.Rejected == nil {
 		c.opts.Logger.Info("redisbus: a message was rejected and is acked", "stream", c.stream, "group", c.group, "delivery", d.msg.Delivery)
 		return nil
 	}
-	return c.opts.Rejected(context.WithoutCancel(d.s.hctx), bus.DeadLetter{
-		Message: &d.msg, ID: deadLetterID(c.group, &d.msg), Consumer: c.group, Reason: reason.Error(), Attempt: d.msg.Delivery,
-	})
+	bus.Guard(func() error {
+		return c.opts.Rejected(context.WithoutCancel(d.s.hctx), bus.DeadLetter{
+			Message: &d.msg, ID: deadLetterID(c.group, &d.msg), Consumer: c.group, Reason: reason.Error(), Attempt: d.msg.Delivery,
+		})
+	}, func(failed error) { err = failed })
+	return err
 }
 
 // retryAfter leaves the entry pending and has it delivered again after delay.

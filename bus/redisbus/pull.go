@@ -143,12 +143,8 @@ func (s *session) retry(ctx context.Context, due []*wait) ([]*delivery, error) {
 	}
 	ds := make([]*delivery, 0, len(due))
 	for i, reply := range replies {
-		switch reply {
-		case taken:
-			c.counts.taken.Add(1)
-			continue
-		case deleted:
-			s.deleted(1)
+		if fate, ok := reply.(string); ok {
+			s.lost(due[i], fate)
 			continue
 		}
 		if e, err := entryOf(reply); err == nil {

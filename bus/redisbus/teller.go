@@ -286,18 +286,33 @@ func (s *session) kept(k *keep, sent time.Time, fate string) {
 	if fate == kept {
 		w.fresh = sent
 	}
-	gone := fate != kept && s.waiting.byID[k.id] == w && w.number == k.number
-	if gone {
-		s.waiting.remove(w)
-	}
+	waits := s.waiting.byID[k.id] == w && w.number == k.number
 	s.mu.Unlock()
-	if !gone {
-		return
+	// One that waits no more may be taken by its own retry.
+	if fate == deleted || fate == taken && waits {
+		s.lost(w, fate)
 	}
-	if fate == deleted {
-		s.deleted(1)
-	} else {
+}
+
+// lost tells of an entry that waited and can no longer be delivered from here. Of
+// two scripts that find it so at the same time, one for an entry that is no longer
+// in the stream, the first drops it and the second finds it taken.
+func (s *session) lost(w *wait, fate string) {
+	s.mu.Lock()
+	before := w.fate
+	if before != deleted {
+		w.fate = fate
+	}
+	s.waiting.remove(w)
+	s.mu.Unlock()
+	switch {
+	case before == "" && fate == taken:
 		s.c.counts.taken.Add(1)
+	case before == "":
+		s.deleted(1)
+	case before == taken && fate == deleted:
+		s.c.counts.taken.Add(-1)
+		s.deleted(1)
 	}
 	s.signal() // there is room for another
 }

@@ -14,6 +14,7 @@ type wait struct {
 	due    time.Time
 	fresh  time.Time // when its idle time began at the latest
 	queued bool      // a refresh is on its way
+	fate   string    // taken or deleted, as was told; "": neither
 	place  int       // in the heap
 }
 
