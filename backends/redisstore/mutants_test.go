@@ -102,6 +102,7 @@ func TestStateAgainstStepFindsMistakes(t *testing.T) {
 		{"bit that nothing forgets", "if unset then problem = unset(key) end", "", 0},
 		{"bit that is forgotten in the same call", "chunk[bit] = value == '1'", "", 0},
 		{"bit beside the record", "\n            done[#done + 1] = name", "\n            done[#done + 1] = ''", 0},
+		{"bit that ends before what the claim gave", "lasting = deadline + term - now end\n        local marked", "end\n        local marked", 0},
 		{"bits that end with the first", "if not problem and millis < life then", "if false then", 0},
 		{"bits that end with the last", "millis < life then", "true then", 0},
 		{"completion of a bit by its owner alone", "record == '0' or", "", 0},

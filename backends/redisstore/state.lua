@@ -158,7 +158,7 @@ while key < final do
       math.floor(now / 16777216) % 256, math.floor(now / 65536) % 256, math.floor(now / 256) % 256, now % 256)
     kind = string.upper(kind)
   elseif kind == 'D' then
-    life, bare, terms = millis(term), not lookup and not set and tonumber(sub(head, 50, 65)) <= now, NONE
+    life, bare, terms = millis(term), not lookup and tonumber(sub(head, 50, 65)) <= now, NONE
   elseif term then
     due = format('%16d', now + term)
   end
@@ -184,7 +184,7 @@ while key < final do
           if placed then reply = placed end
         end
       end
-    elseif bare and #op == 23 then
+    elseif bare and not set and #op == 23 then
       local i = 62 + 4 * (key - before)
       local stamp = sub(head, i, i + 3)
       record = command('SET', name, stamp, 'XX', 'GET', 'KEEPTTL')
@@ -206,6 +206,20 @@ while key < final do
       end
     else
       record = command('GET', name)
+      if bare and #op == 23 and type(record) == 'string' and find(record, op, 2, true) == 2 and byte(record) == 112 then
+        local deadline, lasting = number(op, 1, 7) + number(record, 25, 29), term
+        if now <= deadline and number(record, 30, 35) == term then lasting = deadline + term - now end
+        local marked, problem = set(key, lasting)
+        if problem == 'B' then
+          answer = 'B'
+        elseif marked then
+          answer, reply = 'O', problem
+          if not problem then
+            done = done or {'DEL'}
+            done[#done + 1] = name
+          end
+        end
+      end
     end
 
     if not answer then

@@ -185,6 +185,9 @@ func (d *duel) fight(script []byte) error {
 			}
 			if m.pick(4) > 0 { // mostly, the operator has just looked
 				op.Seen = records[op.Key].State
+				if op.Kind == claim.OpForget && records[op.Key].Fence == 0 {
+					op.Grant.Fence = 0 // as a bit is shown
+				}
 			} else {
 				op.Seen = claim.State(m.pick(6))
 			}
