@@ -20,6 +20,7 @@ type circuit struct {
 	failures atomic.Int64 // in a row; read without the lock on the hot path
 	mu       sync.Mutex
 	open     bool
+	probing  bool // the probe is out
 	cooldown time.Duration
 	until    time.Time // while open, no claim before this
 }
@@ -40,7 +41,7 @@ func (c *circuit) allow() (wait time.Duration, ok bool) {
 	}
 	// This caller is the probe. Others wait another cooldown for its answer,
 	// which may never come if its context ends.
-	c.until = now.Add(c.cooldown)
+	c.until, c.probing = now.Add(c.cooldown), true
 	return 0, true
 }
 
@@ -52,27 +53,31 @@ func (c *circuit) answered() {
 	c.mu.Lock()
 	was := c.open
 	c.failures.Store(0)
-	c.open, c.cooldown = false, c.first
+	c.open, c.probing, c.cooldown = false, false, c.first
 	c.mu.Unlock()
 	if was {
 		c.changed(false)
 	}
 }
 
-// failed notes that the store gave no answer.
+// failed notes that the store gave no answer. While the circuit is open the probe's
+// word counts: the claims that were under way when it opened fail together, and say
+// nothing of how long the store will take.
 func (c *circuit) failed() {
 	if c.threshold == Off {
 		return
 	}
 	c.mu.Lock()
-	was := c.open
+	was, counts := c.open, true
 	switch {
+	case was && c.probing:
+		c.probing, c.cooldown = false, min(2*c.cooldown, maxCooldowns*c.first)
 	case was:
-		c.cooldown = min(2*c.cooldown, maxCooldowns*c.first)
+		counts = false
 	case c.failures.Add(1) >= int64(c.threshold):
 		c.open, c.cooldown = true, c.first
 	}
-	if c.open {
+	if c.open && counts {
 		c.until = time.Now().Add(c.cooldown/2 + rand.N(c.cooldown/2+1))
 	}
 	opened := c.open && !was

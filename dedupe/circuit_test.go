@@ -74,3 +74,26 @@ func TestCircuitSwitchedOffNeverOpens(t *testing.T) {
 		t.Error("open")
 	}
 }
+
+// Sixty claims that fail together because the store stood still for a moment must
+// not leave it alone for half a minute.
+func TestClaimsThatWereUnderWayDoNotLengthenTheCooldown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &circuit{threshold: 5, first: time.Second, changed: func(bool) {}}
+		for range 64 {
+			c.failed()
+		}
+		if c.cooldown != time.Second || c.pause() > 2*time.Second {
+			t.Errorf("the cooldown is %v, the pause %v, want a second", c.cooldown, c.pause())
+		}
+		time.Sleep(time.Second)
+		if _, ok := c.allow(); !ok {
+			t.Fatal("no probe after the cooldown")
+		}
+		c.failed()
+		c.failed() // a late one
+		if c.cooldown != 2*time.Second {
+			t.Errorf("the cooldown is %v after one probe, want two seconds", c.cooldown)
+		}
+	})
+}
