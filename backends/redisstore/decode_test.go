@@ -144,7 +144,7 @@ func recordSeeds(key claim.Key) []string {
 	id := string(appendID(nil, key))
 	token, none := strings.Repeat("t", 16), strings.Repeat("\x00", 16)
 	open := cells(2000, 3, 60000, 1000, token, none)
-	fresh := "\x06\x47\x5c\x2f\x5d\x9d\x40" + token + "\x00\x01\xc9\xc3\x80" + "\x00\x14\x1d\xd7\x60\x00"
+	fresh := cells(2000, 60000, 1000, token)
 	return []string{
 		"1767323045000000", "1234",
 		cells("D", 7, none, "0"), cells("D", 7, token, "6", "result"), cells("D", 7, none, "3"),
@@ -216,13 +216,11 @@ func encodeRecord(rec claim.Record, mark byte) string {
 		return cells("D", int(rec.Fence), string(rec.Fingerprint[:]), string(rune('0'+flags)), string(rec.Result))
 	}
 	if mark == 'p' || mark == 'q' {
-		b := append(appendBytes([]byte{mark}, int64(rec.Fence), momentBytes), rec.Token[:]...)
-		b = appendBytes(b, int64(rec.Deadline)-int64(rec.Fence), leaseBytes)
-		b = appendBytes(b, int64(rec.Retention/time.Microsecond), retentionBytes)
+		s := cells(string(rune(mark)), int(rec.Deadline), int(rec.Retention/time.Microsecond), int(rec.Fence), string(rec.Token[:]))
 		if mark == 'q' {
-			b = append(b, rec.Fingerprint[:]...)
+			s += string(rec.Fingerprint[:])
 		}
-		return string(appendID(b, rec.Key))
+		return s + string(appendID(nil, rec.Key))
 	}
 	s := cells(string(rune(mark)), int(rec.Deadline), rec.Attempt, int(rec.Retention/time.Microsecond), int(rec.Fence),
 		string(rec.Token[:]), string(rec.Fingerprint[:]))

@@ -59,19 +59,10 @@ var letters = [...]byte{
 	claim.OpRelease: 'R', claim.OpForget: 'F', claim.OpRevive: 'V',
 }
 
-// The sizes of the numbers in bodies and in records of fresh claims: a moment or a
-// fence up to maxExact, a lease up to claim.MaxTTL, a retention up to
-// claim.MaxRetention, in microseconds.
+// headBytes is the size of the longest head: a letter, four cells, and a number.
+// Those of MarkDone go on with stampBytes for each operation.
 const (
-	momentBytes    = 7
-	leaseBytes     = 5
-	retentionBytes = 6
-)
-
-// headBytes is the size of the longest head: a letter and four cells. Those of
-// MarkDone go on with stampBytes for each operation.
-const (
-	headBytes  = 1 + 4*cellBytes
+	headBytes  = 1 + 5*cellBytes
 	stampBytes = 4
 )
 
@@ -110,7 +101,9 @@ func appendHead(b []byte, ops []*claim.Op) []byte {
 	case claim.OpTryClaim:
 		b = appendMicros(b, op.Request.TTL)
 		b = appendNumber(b, int64(op.Request.MaxAttempts))
-		return appendMicros(b, op.Request.Retention)
+		b = appendMicros(b, op.Request.Retention)
+		life := op.Request.TTL/time.Microsecond + op.Request.Retention/time.Microsecond
+		return strconv.AppendInt(b, int64((life+999)/1000), 10)
 	case claim.OpExtend, claim.OpRelease:
 		return appendMicros(b, op.TTL)
 	case claim.OpMarkDone:
@@ -119,14 +112,13 @@ func appendHead(b []byte, ops []*claim.Op) []byte {
 	return b
 }
 
-// appendStamps appends the lowest and the highest fence of ops and the stamp of
-// each token.
+// appendStamps appends the highest fence of ops and the stamp of each token.
 func appendStamps(b []byte, ops []*claim.Op) []byte {
-	lowest, highest := ops[0].Grant.Fence, ops[0].Grant.Fence
-	for _, op := range ops[1:] {
-		lowest, highest = min(lowest, op.Grant.Fence), max(highest, op.Grant.Fence)
+	highest := uint64(0)
+	for _, op := range ops {
+		highest = max(highest, op.Grant.Fence)
 	}
-	b = appendNumber(appendNumber(b, int64(lowest)), int64(highest))
+	b = appendNumber(b, int64(highest))
 	for _, op := range ops {
 		b = strconv.AppendUint(b, op.Grant.Token.Stamp(), 10)
 	}
@@ -138,8 +130,6 @@ func appendBody(b []byte, op *claim.Op) []byte {
 	switch op.Kind {
 	case claim.OpTryClaim:
 		b = append(b, op.Request.Token[:]...)
-		b = appendBytes(b, int64(op.Request.TTL/time.Microsecond), leaseBytes)
-		b = appendBytes(b, int64(op.Request.Retention/time.Microsecond), retentionBytes)
 		if !op.Request.Fingerprint.IsZero() {
 			b = append(b, op.Request.Fingerprint[:]...)
 		}
@@ -162,7 +152,7 @@ func appendBody(b []byte, op *claim.Op) []byte {
 
 // appendOwner appends what a record is held by.
 func appendOwner(b []byte, g claim.Grant) []byte {
-	return append(appendBytes(b, int64(g.Fence), momentBytes), g.Token[:]...)
+	return append(appendNumber(b, int64(g.Fence)), g.Token[:]...)
 }
 
 // appendCompletion appends c, or nothing when nothing of it has to be kept.
@@ -217,13 +207,6 @@ func appendNumber(b []byte, n int64) []byte {
 	const blanks = "                "
 	b = append(b, blanks[:cellBytes-len(text)]...)
 	return append(b, text...)
-}
-
-// appendBytes appends n, which is not negative, in size bytes, the highest first.
-func appendBytes(b []byte, n int64, size int) []byte {
-	var bytes [8]byte
-	binary.BigEndian.PutUint64(bytes[:], uint64(n))
-	return append(b, bytes[len(bytes)-size:]...)
 }
 
 // appendID appends what an operator needs to know a record by: namespace,

@@ -60,10 +60,10 @@ func decodeDone(rec *claim.Record, r *reply) bool {
 
 // decodeFresh reads a record that a fresh claim left.
 func decodeFresh(rec *claim.Record, r *reply, fingerprint bool, d claim.Digest) bool {
-	start, ok := r.bytes(momentBytes)
-	token, ok2 := r.take(len(rec.Token))
-	lease, ok3 := r.bytes(leaseBytes)
-	retention, ok4 := r.bytes(retentionBytes)
+	deadline, ok := r.number()
+	retention, ok2 := r.number()
+	fence, ok3 := r.number()
+	token, ok4 := r.take(len(rec.Token))
 	if !ok || !ok2 || !ok3 || !ok4 {
 		return false
 	}
@@ -75,9 +75,9 @@ func decodeFresh(rec *claim.Record, r *reply, fingerprint bool, d claim.Digest) 
 		copy(rec.Fingerprint[:], print)
 	}
 	rec.State = claim.StatePending
-	rec.Attempt, rec.Fence = 1, uint64(start)
+	rec.Attempt, rec.Fence = 1, uint64(fence)
 	copy(rec.Token[:], token)
-	rec.Deadline = claim.Instant(start + lease)
+	rec.Deadline = claim.Instant(deadline)
 	rec.Retention = time.Duration(retention) * time.Microsecond
 	// As for those that decodeOpen reads.
 	rec.Expires = rec.Deadline.Add(rec.Retention)

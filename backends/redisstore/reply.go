@@ -45,15 +45,6 @@ func (r *reply) number() (int64, bool) {
 	return parseCell(s)
 }
 
-// bytes reads a number in size bytes, the highest first.
-func (r *reply) bytes(size int) (n int64, ok bool) {
-	s, ok := r.take(size)
-	for i := range len(s) {
-		n = n<<8 | int64(s[i])
-	}
-	return n, ok && n <= maxExact
-}
-
 // text reads a length and as many bytes.
 func (r *reply) text() (string, bool) {
 	n, ok := r.number()

@@ -12,16 +12,16 @@
 --             terms, and a body for each of them, in the order of the keys
 --
 --   head, by its letter                        body
---   C  TryClaim, Rerun  count ttl limit kept   token ttl kept id
+--   C  TryClaim, Rerun  count ttl limit kept | life   token | id
 --   K  TryClaim, Park   the same               the same
---   c, k  the same two, with a fingerprint     token ttl kept fingerprint id
+--   c, k  the same two, with a fingerprint     token fingerprint | id
 --   E  Extend           count ttl              fence token
---   D  MarkDone         count kept low high |  fence token; fingerprint, flags, result if there
+--   D  MarkDone         count kept fence |     fence token; fingerprint | flags, result if there
 --                       stamps                 is more to keep than that it is done
---   X  MarkDead         count                  fence token reason
---   R  Release          count delay            fence token attempt id
---   F  Forget           count                  fence state
---   V  Revive           count                  fence state id
+--   X  MarkDead         count                  fence token | reason
+--   R  Release          count delay            fence token attempt | id
+--   F  Forget           count                  fence | state
+--   V  Revive           count                  fence | state id
 --
 -- returns     one string: the nonce, the time, then for each operation in turn
 --
@@ -45,14 +45,12 @@
 --   or an error reply when nothing can have been changed by any operation.
 --
 -- A cell is 16 bytes: a number in decimal, blanks before it, or raw bytes (token,
--- fingerprint; zero bytes: none). Numbers in heads, answers and most records are
--- cells. In bodies and in records of fresh claims they are shorter, the first byte
--- the highest: 7 bytes for a fence or a time, 6 for kept, 5 for a ttl; but the
--- attempt of R, and the fences of F and V, are cells. Times are microseconds; kept is
--- the retention. The id is namespace, consumer and message id as Go wrote them;
--- nothing in here looks into it. Flags are a digit: 1 omitted, 2 recovered, 4 with a
--- result. A stamp is four digits made of a token; a head has those of the whole run,
--- and the lowest and the highest fence in it. A state is the first byte of a record.
+-- fingerprint; zero bytes: none). Behind the bar stands what has another size. Times
+-- are microseconds; kept is the retention; life is ttl and kept in milliseconds. The
+-- id is namespace, consumer and message id as Go wrote them; nothing in here looks
+-- into it. Flags are a digit: 1 omitted, 2 recovered, 4 with a result. A stamp is four
+-- digits made of a token; a head has those of the whole run, and the highest fence in
+-- it. A state is the first byte of a record.
 --
 -- Records, by their first byte:
 --
@@ -60,8 +58,8 @@
 --        objects of numbers below 10000. A longer number is the owner's fence, as in
 --        records from before there were stamps.
 --   D    done      fence fingerprint | flags result
---   p    pending, as the first claim of a key left it: time token ttl kept id
---   q    the same  with a fingerprint: time token ttl kept fingerprint id
+--   p    pending, as the first claim of a key left it: deadline kept fence token | id
+--   q    the same  with a fingerprint: deadline kept fence token fingerprint | id
 --   P    pending   deadline attempt kept fence token fingerprint | id
 --   R    released  the same
 --   X    dead      deadline attempt kept fence token fingerprint length | reason id
@@ -96,7 +94,7 @@
 
 local keys, args, command = KEYS, ARGV, redis.pcall
 local tonumber, max = tonumber, math.max
-local sub, find, format, byte, char = string.sub, string.find, string.format, string.byte, string.char
+local sub, find, format, byte = string.sub, string.find, string.format, string.byte
 local NONE = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 local ZERO = '               0'
 
@@ -109,21 +107,6 @@ local NOW = format('%16d', now)
 -- A life in milliseconds, as SET takes it; up, so that no record ends early.
 local function millis(micros)
   return format('%d', math.ceil(micros / 1000))
-end
-
--- The number in the bytes of s from i to j.
-local function number(s, i, j)
-  local n = 0
-  for at = i, j do n = n * 256 + byte(s, at) end
-  return n
-end
-
--- Pending records, in the form for all, of those of fresh claims.
-local function long(record)
-  local start, print, id = number(record, 2, 8), NONE, 36
-  if byte(record) == 113 then print, id = sub(record, 36, 51), 52 end
-  return 'P' .. format('%16d               1%16d%16d', start + number(record, 25, 29), number(record, 30, 35), start)
-    .. sub(record, 9, 24) .. print .. sub(record, id)
 end
 
 local answers, key, arg = {args[1], NOW}, 0, 1
@@ -148,17 +131,15 @@ while key < final do
   arg = arg + 1
   local head = args[arg]
   local kind, last, term = sub(head, 1, 1), key + tonumber(sub(head, 2, 17)), tonumber(sub(head, 18, 33))
-  local limit, kept, fresh, print, life, due
-  local bare, terms, lease, lasts, heldUntil -- of a run of completions
-  if kind == 'C' or kind == 'K' or kind == 'c' or kind == 'k' then
-    limit, kept = tonumber(sub(head, 34, 49)), sub(head, 50, 65)
-    life = millis(term + tonumber(kept))
-    print = kind == 'c' or kind == 'k'
-    fresh = (print and 'q' or 'p') .. char(math.floor(now / 281474976710656), math.floor(now / 1099511627776) % 256, math.floor(now / 4294967296) % 256,
-      math.floor(now / 16777216) % 256, math.floor(now / 65536) % 256, math.floor(now / 256) % 256, now % 256)
-    kind = string.upper(kind)
+  local kept, fresh, print, bare, life, due
+  if kind == 'C' or kind == 'K' then
+    kept, life = sub(head, 50, 65), sub(head, 66)
+    fresh = 'p' .. format('%16d', now + term) .. kept .. NOW
   elseif kind == 'D' then
-    life, bare, terms = millis(term), not lookup and tonumber(sub(head, 50, 65)) <= now, NONE
+    kept, life, bare = sub(head, 18, 33), millis(term), not lookup and tonumber(sub(head, 34, 49)) <= now
+  elseif kind == 'c' or kind == 'k' then
+    kept, life, print = sub(head, 50, 65), sub(head, 66), true
+    fresh, kind = 'q' .. format('%16d', now + term) .. kept .. NOW, kind == 'c' and 'C' or 'K'
   elseif term then
     due = format('%16d', now + term)
   end
@@ -184,19 +165,14 @@ while key < final do
           if placed then reply = placed end
         end
       end
-    elseif bare and not set and #op == 23 then
-      local i = 62 + 4 * (key - before)
+    elseif bare and not set and #op == 32 then
+      local i = 46 + 4 * (key - before)
       local stamp = sub(head, i, i + 3)
       record = command('SET', name, stamp, 'XX', 'GET', 'KEEPTTL')
       if type(record) == 'string' then
-        if find(record, op, 2, true) == 2 and byte(record) == 112 then
-          if find(record, terms, 25, true) ~= 25 then
-            terms = sub(record, 25, 35)
-            lease, lasts = number(terms, 1, 5), number(terms, 6, 11) == term
-            heldUntil = tonumber(sub(head, 34, 49)) + lease -- all of the run
-          end
+        if byte(record) == 112 and #record > 65 and find(record, op, 34, true) == 34 then
           answer = 'O'
-          if not lasts or now > heldUntil and now > number(op, 1, 7) + lease then
+          if find(record, kept, 18, true) ~= 18 or now > tonumber(sub(record, 2, 17)) then
             reply = command('SET', name, stamp, 'PX', life)
           end
         else
@@ -206,9 +182,9 @@ while key < final do
       end
     else
       record = command('GET', name)
-      if bare and #op == 23 and type(record) == 'string' and find(record, op, 2, true) == 2 and byte(record) == 112 then
-        local deadline, lasting = number(op, 1, 7) + number(record, 25, 29), term
-        if now <= deadline and number(record, 30, 35) == term then lasting = deadline + term - now end
+      if bare and #op == 32 and type(record) == 'string' and byte(record) == 112 and #record > 65 and find(record, op, 34, true) == 34 then
+        local deadline, lasting = tonumber(sub(record, 2, 17)), term
+        if now <= deadline and find(record, kept, 18, true) == 18 then lasting = deadline + term - now end
         local marked, problem = set(key, lasting)
         if problem == 'B' then
           answer = 'B'
@@ -229,8 +205,10 @@ while key < final do
         if sub(record.err, 1, 9) == 'WRONGTYPE' then answer = 'B' else refusal = record end
       elseif record then
         state = sub(record, 1, 1)
-        if state == 'p' and #record > 35 or state == 'q' and #record > 51 then
-          state, record = 'P', long(record)
+        if state == 'p' and #record > 65 or state == 'q' and #record > 81 then
+          record = 'P' .. sub(record, 2, 17) .. '               1' .. sub(record, 18, 65)
+            .. (state == 'p' and NONE or '') .. sub(record, 66)
+          state = 'P'
         elseif state == 'P' or state == 'R' or state == 'X' then
           if #record < 98 then answer = 'B' end
         elseif state == 'D' then
@@ -253,9 +231,6 @@ while key < final do
         if problem == 'B' then answer = 'B' else refusal = problem end
       end
 
-      -- What E, D, X and R come from, as records have it.
-      local owner = #op > 22 and format('%16d', number(op, 1, 7)) .. sub(op, 8, 23)
-
       if answer or refusal then
         -- Whatever was asked for, this is no record to do it with.
 
@@ -263,8 +238,9 @@ while key < final do
         if state == '' then
           value, answer = fresh .. op, 'N'
         else
-          local wanted, known, id = NONE, NONE, 28
-          if print then wanted, id = sub(op, 28, 43), 44 end
+          local wanted, known, id = NONE, NONE, 17
+          if print then wanted, id = sub(op, 17, 32), 33 end
+          local limit = tonumber(sub(head, 34, 49))
           if state == 'D' then known = sub(record, 18, 33) elseif state ~= '0' then known = sub(record, 82, 97) end
           if wanted ~= known and wanted ~= NONE and known ~= NONE then
             answer = 'M'
@@ -318,18 +294,18 @@ while key < final do
         end
 
       elseif kind == 'D' then
-        local i = 62 + 4 * (key - before)
+        local i = 46 + 4 * (key - before)
         local stamp, known, flags = sub(head, i, i + 3), NONE, '0'
-        if #op > 23 then known, flags = sub(op, 24, 39), sub(op, 40, 40) end
-        if state == 'P' and sub(record, 50, 81) == owner then
+        if #op > 32 then known, flags = sub(op, 33, 48), sub(op, 49, 49) end
+        if state == 'P' and sub(record, 50, 81) == sub(op, 1, 32) then
           known, answer = sub(record, 82, 97), 'O'
           local lasting, deadline = term, tonumber(sub(record, 2, 17)) or 0
-          if tonumber(sub(record, 34, 49)) == term and now <= deadline then
+          if sub(record, 34, 49) == kept and now <= deadline then
             lasting, px = deadline + term - now, nil
           end
           -- Revive takes the time for the fence of a record that has none. It must not
           -- fall, so a fence that is ahead of the clock, which was set back, is kept.
-          if flags == '0' and known == NONE and number(op, 1, 7) <= now then
+          if flags == '0' and known == NONE and (tonumber(sub(op, 1, 16)) or 0) <= now then
             value = stamp
             local marked, problem
             if set then marked, problem = set(key, lasting) end
@@ -343,22 +319,22 @@ while key < final do
               value = nil
             end
           else
-            value = 'D' .. sub(owner, 1, 16) .. known .. flags .. sub(op, 41)
+            value = 'D' .. sub(op, 1, 16) .. known .. flags .. sub(op, 50)
           end
         elseif state == '' then
-          value, answer = 'D' .. sub(owner, 1, 16) .. known .. format('%d', flags + 2) .. sub(op, 41), 'R'
-        elseif state == '0' and (record == stamp or record == '0' or format('%16s', record) == sub(owner, 1, 16)) then
+          value, answer = 'D' .. sub(op, 1, 16) .. known .. format('%d', flags + 2) .. sub(op, 50), 'R'
+        elseif state == '0' and (record == stamp or record == '0' or format('%16s', record) == sub(op, 1, 16)) then
           -- The same grant finished before, and its reply was lost. A bit cannot tell
           -- whose it is: what is done is done.
           answer = 'O'
-        elseif state == 'D' and sub(record, 2, 17) == sub(owner, 1, 16) then
+        elseif state == 'D' and sub(record, 2, 17) == sub(op, 1, 16) then
           answer = find(record, '^[2367]', 34) and 'R' or 'O'
         else
           answer = 'L'
         end
 
       elseif kind == 'E' or kind == 'X' then
-        local mine = (state == 'P' or state == 'X') and sub(record, 50, 81) == owner
+        local mine = (state == 'P' or state == 'X') and sub(record, 50, 81) == sub(op, 1, 32)
         if kind == 'X' and mine and state == 'X' then
           answer = 'O'
         elseif not mine or state == 'X' then
@@ -374,7 +350,7 @@ while key < final do
           elseif kind == 'E' then
             value, answer = 'P' .. due .. sub(record, 18), 'O'
           else
-            value = 'X' .. sub(record, 2, 97) .. format('%16d', #op - 23) .. sub(op, 24) .. sub(record, 98)
+            value = 'X' .. sub(record, 2, 97) .. format('%16d', #op - 32) .. sub(op, 33) .. sub(record, 98)
             answer = 'O'
           end
         end
@@ -382,12 +358,12 @@ while key < final do
       elseif kind == 'R' then
         -- Without a fence the token alone decides: its owner never heard of the
         -- grant.
-        local unheard = number(op, 1, 7) == 0
-        local mine = (state == 'P' or state == 'R') and (sub(record, 50, 81) == owner
-          or unheard and sub(record, 66, 81) == sub(owner, 17))
+        local unheard = sub(op, 1, 16) == ZERO
+        local mine = (state == 'P' or state == 'R') and (sub(record, 50, 81) == sub(op, 1, 32)
+          or unheard and sub(record, 66, 81) == sub(op, 17, 32))
         if state == '' then
           -- For claim.TombstoneTTL.
-          value = 'R' .. due .. sub(op, 24, 39) .. '       600000000' .. owner .. NONE .. sub(op, 40)
+          value = 'R' .. due .. sub(op, 33, 48) .. '       600000000' .. sub(op, 1, 32) .. NONE .. sub(op, 49)
           px, answer = millis(term + 600000000), 'O'
         elseif not mine then
           answer = 'L'
