@@ -41,7 +41,7 @@ func TestStateAgainstStepFindsMistakes(t *testing.T) {
 		{"fingerprint that is lost at a takeover", "if wanted ~= NONE then known = wanted end", "known = wanted", 0},
 		{"fingerprint that is lost at the end", "if flags == '0' and known == NONE and", "if flags == '0' and", 0},
 		{"completion by anybody", "if state == 'P' and sub(record, 50, 81) == sub(op, 1, 32) then\n          known", "if state == 'P' then\n          known", 0},
-		{"completion by anybody with nothing to keep", "and find(record, op, 34, true) == 34 then", "then", 0},
+		{"completion by anybody with nothing to keep", "and find(record, op, 34, true) == 34 then\n          answer", "then\n          answer", 0},
 		{"completion that does not put back what it was not meant for", "reply = command('SET', name, record, 'KEEPTTL')", "reply = {}", 0},
 		{"completion that puts it back for ever", "command('SET', name, record, 'KEEPTTL')", "command('SET', name, record)", 0},
 		{"completion that keeps an end that comes too soon", "or now > tonumber(sub(record, 2, 17)) then", "then", 0},
