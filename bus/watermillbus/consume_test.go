@@ -115,8 +115,13 @@ func TestRejectedMessages(t *testing.T) {
 		if got.Consumer != "orders" || got.Message.ID != "order-7" || got.ID == "" || !strings.Contains(got.Reason, errTest.Error()) {
 			t.Errorf("%+v", got)
 		}
-		if acked, held := consume(t, reject, &watermillbus.Options{Rejected: func(context.Context, bus.DeadLetter) error { return errTest }}); acked || held != 100*time.Millisecond {
-			t.Errorf("a sink that fails: acked %t after %v", acked, held)
+		for name, sink := range map[string]bus.DeadLetterSink{
+			"fails":  func(context.Context, bus.DeadLetter) error { return errTest },
+			"panics": func(context.Context, bus.DeadLetter) error { panic("on purpose") },
+		} {
+			if acked, held := consume(t, reject, &watermillbus.Options{Rejected: sink}); acked || held != 100*time.Millisecond {
+				t.Errorf("a sink that %s: acked %t after %v", name, acked, held)
+			}
 		}
 	})
 }

@@ -29,15 +29,18 @@ func (o *Options) verdict(ctx context.Context, m *bus.Message, s bus.Settlement)
 	return o.Pause, s.Err
 }
 
-// reject hands m to the sink.
-func (o *Options) reject(ctx context.Context, m *bus.Message, reason error) error {
+// reject hands m to the sink. A panic there is a failure.
+func (o *Options) reject(ctx context.Context, m *bus.Message, reason error) (err error) {
 	consumer := message.HandlerNameFromCtx(ctx)
 	if consumer == "" {
 		consumer = m.Subject
 	}
-	return o.Rejected(context.WithoutCancel(ctx), bus.DeadLetter{
-		Message: m, ID: deadLetterID(consumer, m), Consumer: consumer, Reason: reason.Error(),
-	})
+	bus.Guard(func() error {
+		return o.Rejected(context.WithoutCancel(ctx), bus.DeadLetter{
+			Message: m, ID: deadLetterID(consumer, m), Consumer: consumer, Reason: reason.Error(),
+		})
+	}, func(failed error) { err = failed })
+	return err
 }
 
 // wait returns after d, or when ctx ends.
