@@ -141,6 +141,26 @@ func ExampleSetResult() {
 	// reply once more: 42.00 EUR
 }
 
+func ExampleByCloudEvent() {
+	d := open(&dedupe.Options{Consumer: "billing", Key: dedupe.ByCloudEvent})
+	defer d.Close(context.Background())
+	handler := d.Wrap(func(_ context.Context, m *bus.Message) error {
+		fmt.Println("charge", m.ID)
+		return nil
+	})
+	// The same event, published twice in two modes.
+	for _, m := range []*bus.Message{
+		{ID: "one", Header: bus.Header{"ce_id": {"7"}, "ce_source": {"/shop"}}},
+		{ID: "two", Header: bus.Header{"content-type": {"application/cloudevents+json"}}, Data: []byte(`{"specversion":"1.0","id":"7","source":"/shop"}`)},
+	} {
+		fmt.Println(bus.SettlementOf(handler(context.Background(), m)).Action)
+	}
+	// Output:
+	// charge one
+	// ack
+	// ack
+}
+
 func ExampleChildKey() {
 	d := open(&dedupe.Options{Consumer: "billing", Backoff: func(int) time.Duration { return 0 }})
 	defer d.Close(context.Background())

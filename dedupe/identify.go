@@ -3,7 +3,9 @@ package dedupe
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/claim"
@@ -54,6 +56,25 @@ func ByPosition(m *bus.Message) (Identity, error) {
 func ByPayload(m *bus.Message) (Identity, error) {
 	sum := sha256.Sum256(m.Data)
 	return ID("sha256:" + hex.EncodeToString(sum[:])), nil
+}
+
+// ByCloudEvent is the KeyFunc of a CloudEvent's source and id, which together name an
+// event. An event is in the payload (structured mode) when the header Content-Type is
+// application/cloudevents+json. Otherwise source and id are headers (binary mode):
+// ce_id and ce_source, as on Kafka; ce-id and ce-source, as on NATS and HTTP; or
+// cloudEvents:id and cloudEvents:source, as on AMQP, there also with an underscore.
+// Both modes give one event the same Identity; header values are taken as they are
+// written. A message with only one of the two, and one with a payload that is no
+// event, or has one of the two twice, is an error.
+func ByCloudEvent(m *bus.Message) (Identity, error) {
+	source, id, err := cloudEvent(m)
+	if err != nil || source == "" && id == "" {
+		return Identity{}, err
+	}
+	if source == "" || id == "" {
+		return Identity{}, errors.New("a CloudEvent needs both a source and an id")
+	}
+	return ID("cloudevent:" + strconv.Itoa(len(source)) + ":" + source + id), nil
 }
 
 // PayloadFingerprint is an Options.Fingerprint that covers the whole payload.

@@ -16,7 +16,7 @@ func FuzzIdentify(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, id, header, value string, data []byte, choice uint8) {
 		m := &bus.Message{ID: id, Header: bus.Header{header: {value}}, Data: data, Position: value}
-		keys := []KeyFunc{ByMessageID, ByHeader("event-id"), ByPosition, ByPayload}
+		keys := []KeyFunc{ByMessageID, ByHeader("event-id"), ByPosition, ByPayload, ByCloudEvent}
 		o := quietOptions()
 		o.Key, o.MissingID = keys[int(choice)%len(keys)], MissingID(choice/16%4)
 		d := &Deduper{opts: o.withDefaults()}
