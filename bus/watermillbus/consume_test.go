@@ -152,6 +152,28 @@ func TestANackThatIsHeldBackTakesNoWorkerAndEndsWithConsume(t *testing.T) {
 	})
 }
 
+// Not every subscriber gives its messages the context of the subscription.
+func TestHandlersLoseTheirContextAtTheDrainTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		s, ended := make(source), make(chan error, 1)
+		go func() {
+			ended <- watermillbus.Consume(ctx, s, "orders", func(ctx context.Context, _ *bus.Message) error {
+				stop()
+				<-ctx.Done()
+				return context.Cause(ctx)
+			}, &watermillbus.Options{DrainTimeout: time.Second})
+		}()
+		msg, begun := order(), time.Now()
+		s <- msg
+		<-msg.Nacked()
+		close(s)
+		if err := <-ended; err != nil || time.Since(begun) != time.Second {
+			t.Errorf("%v after %v", err, time.Since(begun))
+		}
+	})
+}
+
 func TestASubscriptionThatEndsIsTold(t *testing.T) {
 	s := make(source)
 	close(s)
@@ -198,7 +220,7 @@ func TestDeadLetter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &bus.Message{ID: "order-7", Subject: "orders", Data: []byte("two apples"), Header: bus.Header{"k": {"v"}, "once-reason": {"of an earlier one"}}}
+	m := &bus.Message{ID: "order-7", Subject: "orders", Data: []byte("two apples"), Header: bus.Header{"k": {"v"}, "once-original-entry": {"of an earlier one"}}}
 	if err := sink(t.Context(), bus.DeadLetter{Message: m, ID: "dead.1", Consumer: "billing", Reason: "no apples", Attempt: 3}); err != nil {
 		t.Fatal(err)
 	}
