@@ -39,12 +39,9 @@ func cloudEvent(m *bus.Message) (source, id string, err error) {
 var errNoEvent = errors.New("the payload is no CloudEvent in JSON")
 
 // structuredEvent returns the source and the id of an event that is one JSON
-// object. It reads all of it and its names as they are written: of two members of
+// object, "" for what it has not. It reads all of it and its names as they are written: of two members of
 // one name, or of names that differ in case, the handler may see the other one.
 func structuredEvent(data []byte) (source, id string, err error) {
-	if !utf8.Valid(data) { // would be replaced, and two ids be one
-		return "", "", errNoEvent
-	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
 		return "", "", errNoEvent
@@ -67,9 +64,9 @@ func structuredEvent(data []byte) (source, id string, err error) {
 		switch _, twice := found[key]; {
 		case twice:
 			return "", "", fmt.Errorf("the CloudEvent has the attribute %s twice", key)
-		case json.Unmarshal(value, &s) != nil || s == nil || *s == "":
-			return "", "", fmt.Errorf("the CloudEvent's %s is no string, or empty", key)
-		case strings.ContainsRune(*s, utf8.RuneError): // half of a surrogate pair becomes this
+		case json.Unmarshal(value, &s) != nil || s == nil:
+			return "", "", fmt.Errorf("the CloudEvent's %s is no string", key)
+		case strings.ContainsRune(*s, utf8.RuneError): // in place of what is not; two ids would be one
 			return "", "", fmt.Errorf("the CloudEvent's %s is not Unicode", key)
 		}
 		found[key] = *s
@@ -79,9 +76,6 @@ func structuredEvent(data []byte) (source, id string, err error) {
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return "", "", errNoEvent
-	}
-	if len(found) != 2 {
-		return "", "", errors.New("the CloudEvent has not both a source and an id")
 	}
 	return found["source"], found["id"], nil
 }
