@@ -141,6 +141,14 @@ func newKey(t testing.TB) claim.Key {
 	return key
 }
 
+// long skips a suite under -short, in one of many arrangements that differ little.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("the same suite runs in like arrangements, and takes long under the race detector")
+	}
+}
+
 func newRequest() claim.Request {
 	return claim.Request{Token: claim.NewToken(), TTL: time.Minute, Retention: time.Hour}
 }

@@ -53,6 +53,7 @@ func TestPackedContractOnServer(t *testing.T) {
 }
 
 func TestPackedContractUnderTheDocumentedACL(t *testing.T) {
+	long(t)
 	s := redistest.StartOwn(t, "--aclfile", aclFile(t))
 	o := s.Options()
 	o.Username, o.Password = "once-operator", "secret"
@@ -64,6 +65,7 @@ func TestPackedContractUnderTheDocumentedACL(t *testing.T) {
 }
 
 func TestPackedContractOnClusterUnderTheDocumentedACL(t *testing.T) {
+	long(t)
 	c := redistest.StartCluster(t, 3, "--aclfile", aclFile(t))
 	o := c.Options()
 	o.Username, o.Password = "once-cluster", "secret"
@@ -81,6 +83,7 @@ func TestPackedRandomSequencesOnMiniredis(t *testing.T) {
 }
 
 func TestPackedRandomSequencesOnServer(t *testing.T) {
+	long(t)
 	s := redistest.Start(t)
 	sequences.Run(t, func(t testing.TB) *claimtest.Harness {
 		return packedHarness(t, s.Client(), s.Prefix, s.Advance, 10*unit)

@@ -53,6 +53,7 @@ func placesHarness(t testing.TB, client redis.UniversalClient, prefix string, ad
 func TestPositionsContractOnMiniredis(t *testing.T) { claimtest.Run(t, placesOnMiniredis(false)) }
 
 func TestPositionsContractUnderTheDocumentedACL(t *testing.T) {
+	long(t)
 	s := redistest.StartOwn(t, "--aclfile", aclFile(t))
 	o := s.Options()
 	o.Username, o.Password = "once-operator", "secret"
@@ -64,6 +65,7 @@ func TestPositionsContractUnderTheDocumentedACL(t *testing.T) {
 }
 
 func TestPositionsContractOnClusterUnderTheDocumentedACL(t *testing.T) {
+	long(t)
 	c := redistest.StartCluster(t, 3, "--aclfile", aclFile(t))
 	o := c.Options()
 	o.Username, o.Password = "once-cluster", "secret"
@@ -79,6 +81,7 @@ func TestPositionsRandomSequencesOnMiniredis(t *testing.T) {
 }
 
 func TestPositionsRandomSequencesOnServer(t *testing.T) {
+	long(t)
 	s := redistest.Start(t)
 	sequences.Run(t, func(t testing.TB) *claimtest.Harness {
 		return placesHarness(t, s.Client(), s.Prefix, s.Advance, false)

@@ -15,6 +15,7 @@ import (
 )
 
 func TestContractOnSentinel(t *testing.T) {
+	long(t)
 	s := redistest.StartSentinel(t)
 	claimtest.Run(t, func(t testing.TB) *claimtest.Harness { return harness(t, s.Client(), fresh("once:"), s.Advance) })
 }

@@ -15,6 +15,7 @@ import (
 )
 
 func TestContractWithoutCombining(t *testing.T) {
+	long(t)
 	claimtest.Run(t, func(t testing.TB) *claimtest.Harness {
 		m := redistest.Mini(t)
 		return onMini(m, newStore(t, m.Client(), &redisstore.Options{NoCombining: true}))
@@ -22,6 +23,7 @@ func TestContractWithoutCombining(t *testing.T) {
 }
 
 func TestContractInOneFlightAtATime(t *testing.T) {
+	long(t)
 	claimtest.Run(t, func(t testing.TB) *claimtest.Harness {
 		m := redistest.Mini(t)
 		return onMini(m, newStore(t, m.Client(), nil).OneFlight(t))
