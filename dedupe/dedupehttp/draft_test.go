@@ -64,7 +64,7 @@ var draft = []struct {
 		expect(t, send(h, request("k", "{}")), http.StatusCreated, false)
 		pass(24*time.Hour - time.Second) // the Deduper's Retention
 		expect(t, send(h, request("k", "{}")), http.StatusCreated, true)
-		pass(2 * time.Second)
+		pass(time.Minute) // and what was left of its Lease
 		expect(t, send(h, request("k", "{}")), http.StatusCreated, false)
 	}},
 	{"2.6", "a key that is not known is worked on", func(t *testing.T, protect func(http.Handler) http.Handler) {
