@@ -28,6 +28,7 @@ type bench struct {
 	redis   *server         // that the parts share
 	once    *dedupe.Deduper // on redis
 	limit   *way            // R on redis
+	takeR   func(*sample) error
 	closers []func()
 }
 
@@ -36,23 +37,30 @@ type part struct {
 	name  string
 	lines []string
 	run   func(b *bench) error
+	// counts says that nothing of it is a time: it counts bytes, whatever else the
+	// machine does.
+	counts bool
 }
 
 var parts = []part{
-	{"callers", []string{doP50, do64R, do64Eval, do256R, do1024R, do256Eval, do256CPU, do256Allocs}, (*bench).callers},
-	{"batches", []string{batchR, batchCPU}, (*bench).batches},
-	{"local", []string{localRate, localAllocs, memRate, memAllocs}, (*bench).local},
-	{"bytes", []string{plainBytes, packedBytes, steadyBytes, positionBytes}, (*bench).bytes},
-	{"stream", []string{streamRatio, streamBatch}, (*bench).stream},
-	{"remembered", []string{remembered}, (*bench).remembered},
-	{"heartbeats", []string{beatCalls, beatCPU}, (*bench).heartbeats},
-	{"peers", []string{peerSame, peerAny}, (*bench).peers},
-	{"flat", []string{flatHeap, flatRoutines}, (*bench).flat},
+	{"callers", []string{doP50, do64R, do64Eval, do256R, do1024R, do256Eval, do256CPU, do256Allocs}, (*bench).callers, false},
+	{"batches", []string{batchR, batchCPU}, (*bench).batches, false},
+	{"local", []string{localRate, localAllocs, memRate, memAllocs}, (*bench).local, false},
+	{"bytes", []string{plainBytes, packedBytes, steadyBytes, positionBytes}, (*bench).bytes, true},
+	{"stream", []string{streamRatio, streamBatch}, (*bench).stream, false},
+	{"remembered", []string{remembered}, (*bench).remembered, false},
+	{"heartbeats", []string{beatCalls, beatCPU}, (*bench).heartbeats, false},
+	{"peers", []string{peerSame, peerAny}, (*bench).peers, false},
+	{"flat", []string{flatHeap, flatRoutines}, (*bench).flat, true},
 }
 
-// measure runs the parts that are asked for between two measurements of R.
+// tries is how often a part is measured while R moves under it.
+const tries = 4
+
+// measure runs the parts that are asked for, each between two measurements of R.
 func measure(ctx context.Context, s *settings, args []string, stderr io.Writer) (*report, error) {
 	b := &bench{ctx: ctx, set: s, stderr: stderr, ids: newIDs(s.seed), report: newReport(s, args)}
+	b.takeR = b.takeCeiling
 	defer b.close()
 	var chosen []part
 	for _, p := range parts {
@@ -66,19 +74,51 @@ func measure(ctx context.Context, s *settings, args []string, stderr io.Writer) 
 	if err := b.open(); err != nil {
 		return nil, err
 	}
-	if err := b.takeCeiling(&b.report.Ceiling.Start); err != nil {
-		return nil, err
+	var before sample
+	for range 2 { // the first warms up
+		if err := b.takeCeiling(&before); err != nil {
+			return nil, err
+		}
 	}
+	b.report.Ceiling.Start = before
 	for _, p := range chosen {
-		if err := p.run(b); err != nil {
+		if err := b.attempt(p, &before); err != nil {
 			return nil, errors.Join(err, context.Cause(ctx))
 		}
 	}
-	if err := b.takeCeiling(&b.report.Ceiling.End); err != nil {
-		return nil, err
-	}
+	b.report.Ceiling.End = before
 	b.report.finish(s)
 	return b.report, nil
+}
+
+// attempt runs a part, and once more while R differs after it from R before it by
+// more than the machine may. What is void then is left out of the report. before
+// is the last that was measured of R.
+func (b *bench) attempt(p part, before *sample) error {
+	for try := 1; ; try++ {
+		empty := b.report.snapshot()
+		if err := p.run(b); err != nil {
+			return err
+		}
+		first := before.Rate
+		if err := b.takeR(before); err != nil {
+			return err
+		}
+		moved := drift(first, before.Rate)
+		if p.counts || b.set.short || moved <= maxDrift {
+			if !p.counts {
+				b.report.Ceiling.Drift = max(b.report.Ceiling.Drift, significant(moved))
+			}
+			return nil
+		}
+		b.report.restore(empty)
+		if try == tries {
+			b.progress("%s: void, R moved by %.0f %% each time; left out", p.name, 100*moved)
+			b.report.VoidParts = append(b.report.VoidParts, p.name)
+			return nil
+		}
+		b.progress("%s: R moved by %.0f %% meanwhile; once more", p.name, 100*moved)
+	}
 }
 
 func (b *bench) open() (err error) {

@@ -156,16 +156,41 @@ func TestMediansAndRatiosAreOfTurns(t *testing.T) {
 	}
 }
 
-func TestARunWhoseLimitMovedIsVoid(t *testing.T) {
+func TestAPartUnderWhichTheLimitMovedIsMeasuredAgainOrLeftOut(t *testing.T) {
 	for _, c := range []struct {
-		start, end float64
-		short      bool
-		void       bool
-	}{{100, 114, false, false}, {100, 116, false, true}, {116, 100, false, true}, {100, 200, true, false}} {
-		r := &report{}
-		r.Ceiling.Start.Rate, r.Ceiling.End.Rate = c.start, c.end
-		if r.finish(&settings{short: c.short}); r.Void != c.void {
-			t.Errorf("R %v and then %v, short %v: void %v", c.start, c.end, c.short, r.Void)
+		limits        []float64 // before, and after each try
+		short, counts bool
+		runs          int
+		void          bool
+	}{
+		{[]float64{100, 114}, false, false, 1, false},
+		{[]float64{100, 116, 120}, false, false, 2, false},
+		{[]float64{120, 100, 120, 100, 90}, false, false, 4, false},
+		{[]float64{100, 120, 100, 120, 100}, false, false, 4, true},
+		{[]float64{100, 200}, true, false, 1, false},
+		{[]float64{100, 200}, false, true, 1, false},
+	} {
+		b := &bench{set: &settings{short: c.short}, stderr: io.Discard, report: newReport(&settings{}, nil)}
+		taken := 0
+		b.takeR = func(to *sample) error {
+			taken++
+			to.Rate = c.limits[taken]
+			return nil
+		}
+		runs, before := 0, sample{Rate: c.limits[0]}
+		err := b.attempt(part{name: "part", counts: c.counts, run: func(b *bench) error {
+			runs++
+			b.report.Ways = append(b.report.Ways, measured{Part: "part", Turns: runs})
+			b.found(memRate, float64(runs), "")
+			return nil
+		}}, &before)
+		b.report.finish(b.set)
+		if err != nil || runs != c.runs || b.report.Void != (c.void && !c.short) || (len(b.report.VoidParts) == 1) != c.void {
+			t.Errorf("%v: %d runs, void %v %v, error %v; want %d, %v", c.limits, runs, b.report.Void, b.report.VoidParts, err, c.runs, c.void)
+		}
+		value := b.report.line(memRate).Value
+		if c.void && value != nil || !c.void && (value == nil || *value != float64(runs) || len(b.report.Ways) != 1) {
+			t.Errorf("%v: the report has %v and %d ways after %d runs", c.limits, value, len(b.report.Ways), runs)
 		}
 	}
 }

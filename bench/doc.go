@@ -15,9 +15,10 @@
 // handling messages that were measured in turn in the same run, A B A B …; a
 // figure is the median of its turns, a ratio the median of the ratios of single
 // turns. The unit of all comparison is R, the raw limit: two plain SETs a message
-// by a client written by hand, over four connections, a hundred at a time. A run
-// is void, and exits with 1, when R at its end differs from R at its start by
-// more than 15 %.
+// by a client written by hand, over four connections, a hundred at a time. It is
+// measured before and after each part. A part during which it moved by more than
+// 15 % is measured again, four times at most, and then left out; a run of which no
+// part is left is void, and exits with 1.
 //
 // # Flags
 //

@@ -10,21 +10,25 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 )
 
 // report is what a run has found, as performance.json has it.
 type report struct {
-	Command  string            `json:"command"`
-	Seed     uint64            `json:"seed"`
-	Begun    time.Time         `json:"begun"`
-	Elapsed  string            `json:"elapsed"`
-	Short    bool              `json:"short"`
-	Void     bool              `json:"void"`
-	Machine  string            `json:"machine"`
-	Versions map[string]string `json:"versions"`
-	Ceiling  limits            `json:"r"`
+	Command string    `json:"command"`
+	Seed    uint64    `json:"seed"`
+	Begun   time.Time `json:"begun"`
+	Elapsed string    `json:"elapsed"`
+	Short   bool      `json:"short"`
+	// Void says that nothing was measured while the machine kept still, VoidParts
+	// which parts were not.
+	Void      bool              `json:"void"`
+	VoidParts []string          `json:"void_parts"`
+	Machine   string            `json:"machine"`
+	Versions  map[string]string `json:"versions"`
+	Ceiling   limits            `json:"r"`
 
 	Lines      []*line      `json:"lines"`
 	Ways       []measured   `json:"ways"`
@@ -35,12 +39,27 @@ type report struct {
 	Commands []command `json:"commands"`
 }
 
-// limits are R at the start and at the end.
+// limits are R at the start and at the end, and how far it moved at most in a part
+// that counts.
 type limits struct {
 	Start sample  `json:"start"`
 	End   sample  `json:"end"`
 	Drift float64 `json:"drift"`
 }
+
+// snapshot returns what is found so far.
+func (r *report) snapshot() *report {
+	c := *r
+	c.Lines = make([]*line, len(r.Lines))
+	for i, l := range r.Lines {
+		same := *l
+		c.Lines[i] = &same
+	}
+	return &c
+}
+
+// restore forgets what was found since the snapshot.
+func (r *report) restore(s *report) { *r = *s }
 
 // measured are the medians of the turns of a way.
 type measured struct {
@@ -59,9 +78,8 @@ func newReport(s *settings, args []string) *report {
 
 func (r *report) finish(s *settings) {
 	r.Elapsed = time.Since(r.Begun).Round(time.Second).String()
-	r.Ceiling.Drift = significant(drift(r.Ceiling.Start.Rate, r.Ceiling.End.Rate))
 	// Samples of a moment say nothing about the machine.
-	r.Void = r.Ceiling.Drift > maxDrift && !s.short
+	r.Void = !s.short && !slices.ContainsFunc(r.Ways, func(m measured) bool { return m.Part != "R alone" })
 }
 
 // line returns the line of that name.

@@ -78,7 +78,7 @@ func (r *raw) flush() error {
 // like ours, and a done one, which the server keeps as an integer.
 const (
 	prefix       = "once:"
-	pendingBytes = 141
+	pendingBytes = 109
 	doneValue    = "1763"
 	leaseMS      = 30_000
 	retentionMS  = 86_400_000

@@ -22,11 +22,14 @@ func (r *report) text() string {
 	for _, l := range missed {
 		fmt.Fprintf(&b, "missed: %s: %s, must be %s\n", l.Name, l.figure(), l.demand(l.Must))
 	}
-	fmt.Fprintf(&b, "R was %s messages/s at the start and %s at the end: %.0f %% apart\n",
+	fmt.Fprintf(&b, "R was %s messages/s at the start and %s at the end, and moved by at most %.0f %% in a part that counts\n",
 		number(r.Ceiling.Start.Rate), number(r.Ceiling.End.Rate), 100*r.Ceiling.Drift)
+	for _, name := range r.VoidParts {
+		fmt.Fprintf(&b, "void: %s: R moved by more than %.0f %% each time; something else was running\n", name, 100*maxDrift)
+	}
 	switch {
 	case r.Void:
-		fmt.Fprintf(&b, "VOID: more than %.0f %%; something else was running. Nothing was written\n", 100*maxDrift)
+		fmt.Fprintln(&b, "VOID: no part was measured while the machine kept still. Nothing was written")
 	case r.Short:
 		fmt.Fprintln(&b, "a short run: everything runs, the figures mean nothing")
 	}
