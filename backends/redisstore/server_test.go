@@ -267,6 +267,8 @@ func TestAValueThatIsNoRecordIsCorrupt(t *testing.T) {
 			"a number with a dot":            {"set", "1.5"},
 			"a number without an end":        {"set", "17"},
 			"a pending record cut":           {"set", "P" + header[:60]},
+			"a fresh record cut":             {"set", "p" + header[:60]},
+			"a fresh record of no numbers":   {"set", "p" + strings.Repeat("x", 120)},
 			"a pending record of no numbers": {"set", "P" + strings.Repeat("x", 120)},
 			"a dead record cut":              {"set", "X" + header + "             999" + "reason"},
 			"a done record cut":              {"set", "D" + "               7"},

@@ -75,10 +75,10 @@
 -- Redis keeps what a script wrote before it failed, so every operation decides
 -- first and writes with one command, its last; and pcall, not call: an error in
 -- one operation must not take the answers of the others with it. Two operations
--- write twice. One on a marker or a bit, where one of the two decides: the marker, which wins
--- over the record, is set before the record goes and removed after it came. And a
--- completion, which puts back what it was not meant for: after its first write
--- Redis refuses a script no other, and nobody sees what is between the two.
+-- write twice. One on a marker or a bit, where one of the two decides: the marker,
+-- which wins over the record, is set before the record goes and removed after it
+-- came. And a completion, which puts back what it was not meant for: after its first
+-- write Redis refuses a script no other, and nobody sees what is between the two.
 --
 -- What follows is fast on purpose, above all the claim of a key without a record and
 -- its completion. A command costs as much as some thirty lines of Lua, so where there
@@ -172,7 +172,7 @@ while key < final do
       if type(record) == 'string' then
         if byte(record) == 112 and #record > 65 and find(record, op, 34, true) == 34 then
           answer = 'O'
-          if find(record, kept, 18, true) ~= 18 or now > tonumber(sub(record, 2, 17)) then
+          if find(record, kept, 18, true) ~= 18 or now > (tonumber(sub(record, 2, 17)) or 0) then
             reply = command('SET', name, stamp, 'PX', life)
           end
         else
@@ -183,7 +183,7 @@ while key < final do
     else
       record = command('GET', name)
       if bare and #op == 32 and type(record) == 'string' and byte(record) == 112 and #record > 65 and find(record, op, 34, true) == 34 then
-        local deadline, lasting = tonumber(sub(record, 2, 17)), term
+        local deadline, lasting = tonumber(sub(record, 2, 17)) or 0, term
         if now <= deadline and find(record, kept, 18, true) == 18 then lasting = deadline + term - now end
         local marked, problem = set(key, lasting)
         if problem == 'B' then
