@@ -204,7 +204,7 @@ func (s scale) messages() []experiment {
 	s.few = 2
 	old := s.paced("F23", "a copy after the retention", func(w *nemesis.World, h nemesis.Hit) nemesis.Action {
 		w.Disturb(func(context.Context) error {
-			w.Pass(lease * 5 / 2)
+			w.Pass(lease * 7 / 2) // the retention, and what was left of the lease
 			return w.Publish(h.Order)
 		})
 		return nemesis.GoOn
