@@ -39,6 +39,8 @@ type env struct {
 	keys int
 	// tokens counts those that were made.
 	tokens atomic.Uint32
+	// waited is what the case asked the clock to move.
+	waited time.Duration
 }
 
 func newEnv(t tester, h *Harness, m mode) *env {
@@ -113,6 +115,12 @@ func (e *env) shortRequest() claim.Request {
 	r := e.request()
 	r.TTL = e.Unit
 	return r
+}
+
+// Advance moves the store's clock.
+func (e *env) Advance(d time.Duration) {
+	e.waited += d
+	e.Harness.Advance(d)
 }
 
 // endLease lets a lease of one unit run out.
