@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/oncebus/once/bus"
 )
 
 // shortAckWait is an ack wait that a full garbage collection, a failover of a
@@ -23,7 +25,7 @@ const streamTimeout = 2 * time.Second
 // those that can lose or repeat messages, worst first. js must be the JetStream
 // that cons is from. o says how many workers there are; nil stands for the
 // defaults.
-func Check(ctx context.Context, js jetstream.JetStream, cons jetstream.Consumer, o *Options) ([]Finding, error) {
+func Check(ctx context.Context, js jetstream.JetStream, cons jetstream.Consumer, o *Options) ([]bus.Finding, error) {
 	opts, err := o.withDefaults()
 	if err != nil {
 		return nil, err
@@ -65,41 +67,51 @@ func readSettings(ctx context.Context, js jetstream.JetStream, cons jetstream.Co
 }
 
 // findings applies all rules.
-func (s settings) findings(workers int) []Finding {
+func (s settings) findings(workers int) []bus.Finding {
 	all := deliveryFindings(s.consumer.Config, workers)
 	all = append(all, stateFindings(s.consumer.Config)...)
 	if s.stream != nil {
 		all = append(all, streamFindings(s.stream.Config)...)
 	} else {
-		all = append(all, Finding{Note, "stream", s.consumer.Stream,
-			fmt.Sprintf("its settings could not be read (%v) and were not checked", s.streamErr),
-			"allow the user $JS.API.STREAM.INFO." + s.consumer.Stream})
+		all = append(all, bus.Finding{
+			Severity: bus.Note, Setting: "stream", Value: s.consumer.Stream,
+			Consequence: fmt.Sprintf("its settings could not be read (%v) and were not checked", s.streamErr),
+			Remedy:      "allow the user $JS.API.STREAM.INFO." + s.consumer.Stream,
+		})
 	}
-	slices.SortStableFunc(all, func(a, b Finding) int { return cmp.Compare(b.Severity, a.Severity) })
+	slices.SortStableFunc(all, func(a, b bus.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
 	return all
 }
 
 // deliveryFindings looks at when a consumer delivers again.
-func deliveryFindings(c jetstream.ConsumerConfig, workers int) (f []Finding) {
+func deliveryFindings(c jetstream.ConsumerConfig, workers int) (f []bus.Finding) {
 	if c.AckPolicy != jetstream.AckExplicitPolicy {
-		f = append(f, Finding{Refuse, "AckPolicy", c.AckPolicy.String(),
-			"a message counts as processed without having been, and is lost when its handler fails",
-			"make the consumer with AckExplicitPolicy"})
+		f = append(f, bus.Finding{
+			Severity: bus.Refuse, Setting: "AckPolicy", Value: c.AckPolicy.String(),
+			Consequence: "a message counts as processed without having been, and is lost when its handler fails",
+			Remedy:      "make the consumer with AckExplicitPolicy",
+		})
 	}
 	if c.PriorityPolicy != jetstream.PriorityPolicyNone {
-		f = append(f, Finding{Refuse, "PriorityPolicy", fmt.Sprint(c.PriorityPolicy),
-			"this package does not speak the protocol of priority groups",
-			"use a consumer without PriorityGroups"})
+		f = append(f, bus.Finding{
+			Severity: bus.Refuse, Setting: "PriorityPolicy", Value: fmt.Sprint(c.PriorityPolicy),
+			Consequence: "this package does not speak the protocol of priority groups",
+			Remedy:      "use a consumer without PriorityGroups",
+		})
 	}
 	if c.MaxDeliver > 0 {
-		f = append(f, Finding{Warn, "MaxDeliver", fmt.Sprint(c.MaxDeliver),
-			"the last delivery that is not settled is dropped without a word; every retry, a wait for another owner's lease too, uses up one",
-			"set -1 and let the deduplicator count attempts and dead-letter"})
+		f = append(f, bus.Finding{
+			Severity: bus.Warn, Setting: "MaxDeliver", Value: fmt.Sprint(c.MaxDeliver),
+			Consequence: "the last delivery that is not settled is dropped without a word; every retry, a wait for another owner's lease too, uses up one",
+			Remedy:      "set -1 and let the deduplicator count attempts and dead-letter",
+		})
 	}
 	if len(c.BackOff) > 0 {
-		f = append(f, Finding{Note, "BackOff", fmt.Sprint(c.BackOff),
-			"it overrides AckWait: a handler that takes longer than an entry is run twice, side by side, unless it is kept alive",
-			"leave it empty; retries are delayed by the handler's error or Options.Backoff"})
+		f = append(f, bus.Finding{
+			Severity: bus.Note, Setting: "BackOff", Value: fmt.Sprint(c.BackOff),
+			Consequence: "it overrides AckWait: a handler that takes longer than an entry is run twice, side by side, unless it is kept alive",
+			Remedy:      "leave it empty; retries are delayed by the handler's error or Options.Backoff",
+		})
 	}
 	shortest := c.AckWait
 	for _, d := range c.BackOff {
@@ -110,58 +122,76 @@ func deliveryFindings(c jetstream.ConsumerConfig, workers int) (f []Finding) {
 		if len(c.BackOff) > 0 {
 			setting = "BackOff"
 		}
-		f = append(f, Finding{Warn, setting, shortest.String(),
-			"a pause of that length delivers messages again while they are worked on",
-			"wait for at least a few seconds; 30 seconds are usual"})
+		f = append(f, bus.Finding{
+			Severity: bus.Warn, Setting: setting, Value: shortest.String(),
+			Consequence: "a pause of that length delivers messages again while they are worked on",
+			Remedy:      "wait for at least a few seconds; 30 seconds are usual",
+		})
 	}
 	if c.MaxAckPending > 0 && c.MaxAckPending < workers {
-		f = append(f, Finding{Warn, "MaxAckPending", fmt.Sprint(c.MaxAckPending),
-			fmt.Sprintf("only so many of the %d workers get messages, and one that waits for a retry holds a place", workers),
-			"set it to several times the workers of all processes, or take fewer workers"})
+		f = append(f, bus.Finding{
+			Severity: bus.Warn, Setting: "MaxAckPending", Value: fmt.Sprint(c.MaxAckPending),
+			Consequence: fmt.Sprintf("only so many of the %d workers get messages, and one that waits for a retry holds a place", workers),
+			Remedy:      "set it to several times the workers of all processes, or take fewer workers",
+		})
 	}
 	if c.HeadersOnly {
-		f = append(f, Finding{Warn, "HeadersOnly", "true",
-			"payloads are missing: all messages have the same payload hash",
-			"deliver payloads, or do not identify or compare messages by them"})
+		f = append(f, bus.Finding{
+			Severity: bus.Warn, Setting: "HeadersOnly", Value: "true",
+			Consequence: "payloads are missing: all messages have the same payload hash",
+			Remedy:      "deliver payloads, or do not identify or compare messages by them",
+		})
 	}
 	return f
 }
 
 // stateFindings looks at how long the server remembers what was acked.
-func stateFindings(c jetstream.ConsumerConfig) (f []Finding) {
+func stateFindings(c jetstream.ConsumerConfig) (f []bus.Finding) {
 	if c.Durable == "" {
-		f = append(f, Finding{Warn, "Durable", `""`,
-			"the consumer is deleted when it is idle, and what was acked with it: the next one starts over, or misses what came between",
-			"name the consumer in Durable"})
+		f = append(f, bus.Finding{
+			Severity: bus.Warn, Setting: "Durable", Value: `""`,
+			Consequence: "the consumer is deleted when it is idle, and what was acked with it: the next one starts over, or misses what came between",
+			Remedy:      "name the consumer in Durable",
+		})
 	}
 	if c.InactiveThreshold > 0 && c.Durable != "" {
-		f = append(f, Finding{Warn, "InactiveThreshold", c.InactiveThreshold.String(),
-			"the consumer is deleted when nobody pulls for so long, and what was acked with it",
-			"set 0"})
+		f = append(f, bus.Finding{
+			Severity: bus.Warn, Setting: "InactiveThreshold", Value: c.InactiveThreshold.String(),
+			Consequence: "the consumer is deleted when nobody pulls for so long, and what was acked with it",
+			Remedy:      "set 0",
+		})
 	}
 	if c.MemoryStorage {
-		f = append(f, Finding{Warn, "MemoryStorage", "true",
-			"acks are forgotten at a restart and their messages delivered again",
-			"set false"})
+		f = append(f, bus.Finding{
+			Severity: bus.Warn, Setting: "MemoryStorage", Value: "true",
+			Consequence: "acks are forgotten at a restart and their messages delivered again",
+			Remedy:      "set false",
+		})
 	}
 	if c.DeliverPolicy != jetstream.DeliverAllPolicy {
-		f = append(f, Finding{Note, "DeliverPolicy", c.DeliverPolicy.String(),
-			"messages from before the start are never delivered, also when the consumer has to be made again",
-			"set DeliverAllPolicy if every message counts"})
+		f = append(f, bus.Finding{
+			Severity: bus.Note, Setting: "DeliverPolicy", Value: c.DeliverPolicy.String(),
+			Consequence: "messages from before the start are never delivered, also when the consumer has to be made again",
+			Remedy:      "set DeliverAllPolicy if every message counts",
+		})
 	}
 	return f
 }
 
 // streamFindings looks at what removes messages that nobody has processed.
-func streamFindings(c jetstream.StreamConfig) (f []Finding) {
+func streamFindings(c jetstream.StreamConfig) (f []bus.Finding) {
 	if c.Storage == jetstream.MemoryStorage {
-		f = append(f, Finding{Warn, "stream Storage", c.Storage.String(),
-			"messages are lost when the server restarts", "set FileStorage"})
+		f = append(f, bus.Finding{
+			Severity: bus.Warn, Setting: "stream Storage", Value: c.Storage.String(),
+			Consequence: "messages are lost when the server restarts", Remedy: "set FileStorage",
+		})
 	}
 	if c.MaxAge > 0 {
-		f = append(f, Finding{Note, "stream MaxAge", c.MaxAge.String(),
-			"a message that is not processed by then is dropped",
-			"keep it above the longest outage of the consumer"})
+		f = append(f, bus.Finding{
+			Severity: bus.Note, Setting: "stream MaxAge", Value: c.MaxAge.String(),
+			Consequence: "a message that is not processed by then is dropped",
+			Remedy:      "keep it above the longest outage of the consumer",
+		})
 	}
 	if c.Discard == jetstream.DiscardOld {
 		for _, limit := range []struct {
@@ -171,28 +201,38 @@ func streamFindings(c jetstream.StreamConfig) (f []Finding) {
 			{"stream MaxMsgs", c.MaxMsgs}, {"stream MaxBytes", c.MaxBytes}, {"stream MaxMsgsPerSubject", c.MaxMsgsPerSubject},
 		} {
 			if limit.value > 0 {
-				f = append(f, Finding{Warn, limit.setting, fmt.Sprint(limit.value),
-					"with DiscardOld a full stream drops its oldest messages, processed or not",
-					"set DiscardNew, so that the publisher learns of it, or watch the consumer's lag"})
+				f = append(f, bus.Finding{
+					Severity: bus.Warn, Setting: limit.setting, Value: fmt.Sprint(limit.value),
+					Consequence: "with DiscardOld a full stream drops its oldest messages, processed or not",
+					Remedy:      "set DiscardNew, so that the publisher learns of it, or watch the consumer's lag",
+				})
 			}
 		}
 	}
 	if c.NoAck {
-		f = append(f, Finding{Warn, "stream NoAck", "true",
-			"publishers are not told whether a message was stored", "set false"})
+		f = append(f, bus.Finding{
+			Severity: bus.Warn, Setting: "stream NoAck", Value: "true",
+			Consequence: "publishers are not told whether a message was stored", Remedy: "set false",
+		})
 	}
 	if c.Retention == jetstream.InterestPolicy {
-		f = append(f, Finding{Note, "stream Retention", c.Retention.String(),
-			"what is published while the consumer does not exist is dropped", "make the consumer before the first publisher starts"})
+		f = append(f, bus.Finding{
+			Severity: bus.Note, Setting: "stream Retention", Value: c.Retention.String(),
+			Consequence: "what is published while the consumer does not exist is dropped", Remedy: "make the consumer before the first publisher starts",
+		})
 	}
 	if c.Retention == jetstream.WorkQueuePolicy {
-		f = append(f, Finding{Note, "stream Retention", c.Retention.String(),
-			"the window of Nats-Msg-Id forgets acked messages at a restart: a publisher that sends again then is not caught by it",
-			"leave it to the deduplicator, with a retention above the publisher's retries"})
+		f = append(f, bus.Finding{
+			Severity: bus.Note, Setting: "stream Retention", Value: c.Retention.String(),
+			Consequence: "the window of Nats-Msg-Id forgets acked messages at a restart: a publisher that sends again then is not caught by it",
+			Remedy:      "leave it to the deduplicator, with a retention above the publisher's retries",
+		})
 	}
 	if c.Replicas == 1 {
-		f = append(f, Finding{Note, "stream Replicas", "1",
-			"the loss of one server's disk loses the messages", "set 3 in a cluster"})
+		f = append(f, bus.Finding{
+			Severity: bus.Note, Setting: "stream Replicas", Value: "1",
+			Consequence: "the loss of one server's disk loses the messages", Remedy: "set 3 in a cluster",
+		})
 	}
 	return f
 }

@@ -29,52 +29,52 @@ func TestCheckNamesEverySettingThatLosesOrRepeats(t *testing.T) {
 		stream   func(*jetstream.StreamConfig)
 		consumer func(*jetstream.ConsumerConfig)
 		want     []string // settings, worst first; "stream Replicas" is always found
-		severity natsbus.Severity
+		severity bus.Severity
 	}{
 		{name: "as it should be"},
 		{name: "ack none", consumer: func(c *jetstream.ConsumerConfig) { c.AckPolicy = jetstream.AckNonePolicy },
-			want: []string{"AckPolicy"}, severity: natsbus.Refuse},
+			want: []string{"AckPolicy"}, severity: bus.Refuse},
 		{name: "ack all", consumer: func(c *jetstream.ConsumerConfig) { c.AckPolicy = jetstream.AckAllPolicy },
-			want: []string{"AckPolicy"}, severity: natsbus.Refuse},
+			want: []string{"AckPolicy"}, severity: bus.Refuse},
 		{name: "priority groups", consumer: func(c *jetstream.ConsumerConfig) {
 			c.PriorityPolicy, c.PriorityGroups = jetstream.PriorityPolicyOverflow, []string{"a"}
-		}, want: []string{"PriorityPolicy"}, severity: natsbus.Refuse},
+		}, want: []string{"PriorityPolicy"}, severity: bus.Refuse},
 		{name: "max deliver", consumer: func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 5 },
-			want: []string{"MaxDeliver"}, severity: natsbus.Warn},
+			want: []string{"MaxDeliver"}, severity: bus.Warn},
 		{name: "backoff", consumer: func(c *jetstream.ConsumerConfig) {
 			c.BackOff = []time.Duration{time.Second, time.Minute}
-		}, want: []string{"BackOff"}, severity: natsbus.Note},
+		}, want: []string{"BackOff"}, severity: bus.Note},
 		{name: "short backoff", consumer: func(c *jetstream.ConsumerConfig) {
 			c.BackOff = []time.Duration{time.Minute, time.Millisecond}
-		}, want: []string{"BackOff", "BackOff"}, severity: natsbus.Warn},
+		}, want: []string{"BackOff", "BackOff"}, severity: bus.Warn},
 		{name: "short ack wait", consumer: func(c *jetstream.ConsumerConfig) { c.AckWait = 100 * time.Millisecond },
-			want: []string{"AckWait"}, severity: natsbus.Warn},
+			want: []string{"AckWait"}, severity: bus.Warn},
 		{name: "one pending", consumer: func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 1 },
-			want: []string{"MaxAckPending"}, severity: natsbus.Warn},
+			want: []string{"MaxAckPending"}, severity: bus.Warn},
 		{name: "headers only", consumer: func(c *jetstream.ConsumerConfig) { c.HeadersOnly = true },
-			want: []string{"HeadersOnly"}, severity: natsbus.Warn},
+			want: []string{"HeadersOnly"}, severity: bus.Warn},
 		{name: "ephemeral", consumer: func(c *jetstream.ConsumerConfig) { c.Durable, c.Name = "", "passing" },
-			want: []string{"Durable"}, severity: natsbus.Warn},
+			want: []string{"Durable"}, severity: bus.Warn},
 		{name: "inactive", consumer: func(c *jetstream.ConsumerConfig) { c.InactiveThreshold = time.Hour },
-			want: []string{"InactiveThreshold"}, severity: natsbus.Warn},
+			want: []string{"InactiveThreshold"}, severity: bus.Warn},
 		{name: "consumer in memory", consumer: func(c *jetstream.ConsumerConfig) { c.MemoryStorage = true },
-			want: []string{"MemoryStorage"}, severity: natsbus.Warn},
+			want: []string{"MemoryStorage"}, severity: bus.Warn},
 		{name: "only new", consumer: func(c *jetstream.ConsumerConfig) { c.DeliverPolicy = jetstream.DeliverNewPolicy },
-			want: []string{"DeliverPolicy"}, severity: natsbus.Note},
+			want: []string{"DeliverPolicy"}, severity: bus.Note},
 		{name: "stream in memory", stream: func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage },
-			want: []string{"stream Storage"}, severity: natsbus.Warn},
+			want: []string{"stream Storage"}, severity: bus.Warn},
 		{name: "age", stream: func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour },
-			want: []string{"stream MaxAge"}, severity: natsbus.Note},
+			want: []string{"stream MaxAge"}, severity: bus.Note},
 		{name: "full stream drops the oldest", stream: func(c *jetstream.StreamConfig) {
 			c.MaxMsgs, c.MaxBytes, c.MaxMsgsPerSubject = 10, 1<<20, 5
-		}, want: []string{"stream MaxMsgs", "stream MaxBytes", "stream MaxMsgsPerSubject"}, severity: natsbus.Warn},
+		}, want: []string{"stream MaxMsgs", "stream MaxBytes", "stream MaxMsgsPerSubject"}, severity: bus.Warn},
 		{name: "full stream refuses", stream: func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = 10, jetstream.DiscardNew }},
 		{name: "no ack", stream: func(c *jetstream.StreamConfig) { c.NoAck = true },
-			want: []string{"stream NoAck"}, severity: natsbus.Warn},
+			want: []string{"stream NoAck"}, severity: bus.Warn},
 		{name: "interest", stream: func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy },
-			want: []string{"stream Retention"}, severity: natsbus.Note},
+			want: []string{"stream Retention"}, severity: bus.Note},
 		{name: "work queue", stream: func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy },
-			want: []string{"stream Retention"}, severity: natsbus.Note},
+			want: []string{"stream Retention"}, severity: bus.Note},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			sc, cc := stream, consumer
@@ -98,7 +98,7 @@ func TestCheckNamesEverySettingThatLosesOrRepeats(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got []string
-			worst := natsbus.Severity(0)
+			worst := bus.Severity(0)
 			for _, f := range findings {
 				if f.Setting == "stream Replicas" {
 					continue
@@ -113,7 +113,7 @@ func TestCheckNamesEverySettingThatLosesOrRepeats(t *testing.T) {
 				t.Errorf("found %q, worst %v; want %q, %v", got, worst, tt.want, tt.severity)
 			}
 			_, err = natsbus.New(t.Context(), js, cons, &natsbus.Options{Logger: slog.New(slog.DiscardHandler)})
-			if refused := errors.Is(err, natsbus.ErrRefused); refused != (tt.severity == natsbus.Refuse) {
+			if refused := errors.Is(err, natsbus.ErrRefused); refused != (tt.severity == bus.Refuse) {
 				t.Errorf("New returned %v", err)
 			}
 			if err != nil && !strings.Contains(err.Error(), tt.want[0]) {
@@ -239,7 +239,7 @@ func TestFewPermissionsAreEnough(t *testing.T) {
 		}
 		r := &rig{server: s, js: js, cons: cons, subject: "orders"}
 		found, err := natsbus.Check(t.Context(), js, cons, nil)
-		if err != nil || len(found) == 0 || !slices.ContainsFunc(found, func(f natsbus.Finding) bool { return f.Setting == finding }) {
+		if err != nil || len(found) == 0 || !slices.ContainsFunc(found, func(f bus.Finding) bool { return f.Setting == finding }) {
 			t.Errorf("%s: found %v, %v", user, found, err)
 		}
 		got := make(chan int, 4)

@@ -24,7 +24,7 @@ type Consumer struct {
 	stream   string
 	name     string
 	config   jetstream.ConsumerConfig
-	findings []Finding
+	findings []bus.Finding
 	longest  time.Duration
 	log      *logName  // nil: messages are told no place
 	created  time.Time // when the server made the consumer
@@ -90,29 +90,14 @@ func New(ctx context.Context, js jetstream.JetStream, cons jetstream.Consumer, o
 			return nil, err
 		}
 	}
-	return c, c.tell(ctx)
-}
-
-// tell logs the findings and returns those that cannot be worked with as an
-// error.
-func (c *Consumer) tell(ctx context.Context) error {
-	var refused []error
-	for _, f := range c.findings {
-		if f.Severity == Refuse {
-			refused = append(refused, errors.New(f.String()))
-			continue
-		}
-		c.opts.Logger.Log(ctx, f.Severity.level(), "natsbus: "+f.Setting+" can lose or repeat messages",
-			"stream", c.stream, "consumer", c.name, "value", f.Value, "consequence", f.Consequence, "remedy", f.Remedy)
+	if err := bus.Report(ctx, c.opts.Logger, c.findings, ErrRefused, "stream", c.stream, "consumer", c.name); err != nil {
+		return nil, err
 	}
-	if len(refused) == 0 {
-		return nil
-	}
-	return fmt.Errorf("%w: %w", ErrRefused, errors.Join(refused...))
+	return c, nil
 }
 
 // Findings returns what New found, worst first.
-func (c *Consumer) Findings() []Finding { return append([]Finding(nil), c.findings...) }
+func (c *Consumer) Findings() []bus.Finding { return append([]bus.Finding(nil), c.findings...) }
 
 // Redelivery returns the consumer's settings as a deduplicator checks them. Its
 // AckWait is the shortest one of a BackOff; its Longest is the stream's MaxAge,

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/oncebus/once/bus"
 )
 
 // shortIdle is a MinIdle that a full garbage collection, a failover of a store or
@@ -19,7 +21,7 @@ const shortIdle = time.Second
 
 // Check looks at the server and at o and returns what can lose or repeat messages,
 // worst first. A nil o stands for the defaults.
-func Check(ctx context.Context, client redis.UniversalClient, stream string, o *Options) ([]Finding, error) {
+func Check(ctx context.Context, client redis.UniversalClient, stream string, o *Options) ([]bus.Finding, error) {
 	opts, err := o.withDefaults()
 	if err != nil {
 		return nil, err
@@ -27,7 +29,7 @@ func Check(ctx context.Context, client redis.UniversalClient, stream string, o *
 	return check(ctx, client, stream, &opts)
 }
 
-func check(ctx context.Context, client redis.UniversalClient, stream string, o *Options) ([]Finding, error) {
+func check(ctx context.Context, client redis.UniversalClient, stream string, o *Options) ([]bus.Finding, error) {
 	kind, err := client.Type(ctx, stream).Result()
 	switch {
 	case err != nil:
@@ -39,30 +41,36 @@ func check(ctx context.Context, client redis.UniversalClient, stream string, o *
 	all = append(all, clientFindings(client)...)
 	life, err := client.PTTL(ctx, stream).Result()
 	if err == nil && life > 0 {
-		all = append(all, Finding{Warn, "expiry of the stream", life.String(),
-			"the stream is deleted then, with all that is in it", "PERSIST it"})
+		all = append(all, bus.Finding{
+			Severity: bus.Warn, Setting: "expiry of the stream", Value: life.String(),
+			Consequence: "the stream is deleted then, with all that is in it", Remedy: "PERSIST it",
+		})
 	}
 	all = append(all, serverFindings(readInfo(ctx, client, stream), o)...)
-	slices.SortStableFunc(all, func(a, b Finding) int { return cmp.Compare(b.Severity, a.Severity) })
+	slices.SortStableFunc(all, func(a, b bus.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
 	return all, nil
 }
 
 // optionFindings looks at what is allowed and may still surprise.
-func optionFindings(o *Options) (f []Finding) {
+func optionFindings(o *Options) (f []bus.Finding) {
 	if o.MinIdle < shortIdle {
-		f = append(f, Finding{Warn, "MinIdle", o.MinIdle.String(),
-			"a pause of that length delivers messages again while they are worked on",
-			"wait for at least a few seconds; 30 seconds are usual"})
+		f = append(f, bus.Finding{
+			Severity: bus.Warn, Setting: "MinIdle", Value: o.MinIdle.String(),
+			Consequence: "a pause of that length delivers messages again while they are worked on",
+			Remedy:      "wait for at least a few seconds; 30 seconds are usual",
+		})
 	}
 	if o.CreateFrom == "$" {
-		f = append(f, Finding{Note, "CreateFrom", "$",
-			"entries from before the group is made are never delivered", `set "0" if every entry counts`})
+		f = append(f, bus.Finding{
+			Severity: bus.Note, Setting: "CreateFrom", Value: "$",
+			Consequence: "entries from before the group is made are never delivered", Remedy: `set "0" if every entry counts`,
+		})
 	}
 	return f
 }
 
 // clientFindings looks at the settings of the client.
-func clientFindings(client redis.UniversalClient) (f []Finding) {
+func clientFindings(client redis.UniversalClient) (f []bus.Finding) {
 	punctual := true
 	switch client := client.(type) {
 	case *redis.Client:
@@ -71,9 +79,11 @@ func clientFindings(client redis.UniversalClient) (f []Finding) {
 		punctual = client.Options().ContextTimeoutEnabled
 	}
 	if !punctual {
-		f = append(f, Finding{Note, "ContextTimeoutEnabled", "false",
-			"calls to a server that hangs end by the client's timeouts and retries alone, some ten seconds later",
-			"set it in the options of the client"})
+		f = append(f, bus.Finding{
+			Severity: bus.Note, Setting: "ContextTimeoutEnabled", Value: "false",
+			Consequence: "calls to a server that hangs end by the client's timeouts and retries alone, some ten seconds later",
+			Remedy:      "set it in the options of the client",
+		})
 	}
 	return f
 }
@@ -122,40 +132,54 @@ func readInfo(ctx context.Context, client redis.UniversalClient, stream string) 
 }
 
 // serverFindings looks at what a server says about itself.
-func serverFindings(info string, o *Options) (f []Finding) {
+func serverFindings(info string, o *Options) (f []bus.Finding) {
 	version := infoField(info, "redis_version")
 	if major, err := strconv.Atoi(strings.SplitN(version, ".", 2)[0]); err == nil && major < 7 {
-		f = append(f, Finding{Refuse, "redis_version", version,
-			"entries that were deleted before they were settled stay pending for ever", "use Redis 7.0 or later, or Valkey"})
+		f = append(f, bus.Finding{
+			Severity: bus.Refuse, Setting: "redis_version", Value: version,
+			Consequence: "entries that were deleted before they were settled stay pending for ever", Remedy: "use Redis 7.0 or later, or Valkey",
+		})
 	}
 	f = append(f, memoryFindings(infoField(info, "maxmemory_policy"), infoField(info, "maxmemory"), o)...)
 	if infoField(info, "aof_enabled") == "0" {
-		f = append(f, Finding{Warn, "appendonly", "no",
-			"a restart loses what was added since the last snapshot, and delivers again what was acked since", "set appendonly yes"})
+		f = append(f, bus.Finding{
+			Severity: bus.Warn, Setting: "appendonly", Value: "no",
+			Consequence: "a restart loses what was added since the last snapshot, and delivers again what was acked since", Remedy: "set appendonly yes",
+		})
 	}
 	return f
 }
 
 // memoryFindings looks at what happens when the server's memory is full.
-func memoryFindings(policy, limit string, o *Options) (f []Finding) {
+func memoryFindings(policy, limit string, o *Options) (f []bus.Finding) {
 	switch {
 	case policy == "":
-		f = append(f, Finding{Note, "maxmemory-policy", "unknown",
-			"a server that evicts streams loses messages", "make sure that it is noeviction, and let the user run INFO"})
+		f = append(f, bus.Finding{
+			Severity: bus.Note, Setting: "maxmemory-policy", Value: "unknown",
+			Consequence: "a server that evicts streams loses messages", Remedy: "make sure that it is noeviction, and let the user run INFO",
+		})
 	case !strings.HasPrefix(policy, "allkeys-"):
 	case limit == "0" || limit == "":
-		f = append(f, Finding{Warn, "maxmemory-policy", policy,
-			"as soon as maxmemory is set, streams are evicted with all their messages", "set noeviction"})
+		f = append(f, bus.Finding{
+			Severity: bus.Warn, Setting: "maxmemory-policy", Value: policy,
+			Consequence: "as soon as maxmemory is set, streams are evicted with all their messages", Remedy: "set noeviction",
+		})
 	case o.AllowEviction:
-		f = append(f, Finding{Warn, "maxmemory-policy", policy,
-			"streams are evicted with all their messages when memory is full", "set noeviction"})
+		f = append(f, bus.Finding{
+			Severity: bus.Warn, Setting: "maxmemory-policy", Value: policy,
+			Consequence: "streams are evicted with all their messages when memory is full", Remedy: "set noeviction",
+		})
 	default:
-		f = append(f, Finding{Refuse, "maxmemory-policy", policy,
-			"streams are evicted with all their messages when memory is full", "set noeviction, or Options.AllowEviction to accept the loss"})
+		f = append(f, bus.Finding{
+			Severity: bus.Refuse, Setting: "maxmemory-policy", Value: policy,
+			Consequence: "streams are evicted with all their messages when memory is full", Remedy: "set noeviction, or Options.AllowEviction to accept the loss",
+		})
 	}
 	if limit != "" && limit != "0" {
-		f = append(f, Finding{Note, "maxmemory", limit,
-			"publishers are refused when memory is full, and acked entries still fill it", "trim the stream: Options.TrimEvery"})
+		f = append(f, bus.Finding{
+			Severity: bus.Note, Setting: "maxmemory", Value: limit,
+			Consequence: "publishers are refused when memory is full, and acked entries still fill it", Remedy: "trim the stream: Options.TrimEvery",
+		})
 	}
 	return f
 }

@@ -26,24 +26,24 @@ func TestCheckNamesEverySettingThatLosesOrRepeats(t *testing.T) {
 		client   func(*redis.Options)
 		prepare  func(*redis.Client) error
 		want     []string // settings, worst first
-		severity redisbus.Severity
+		severity bus.Severity
 	}{
 		{name: "as it should be"},
 		{name: "evicts", server: []string{"--maxmemory-policy", "allkeys-lru", "--maxmemory", "100mb"},
-			want: []string{"maxmemory-policy", "maxmemory"}, severity: redisbus.Refuse},
+			want: []string{"maxmemory-policy", "maxmemory"}, severity: bus.Refuse},
 		{name: "evicts, and that is accepted", server: []string{"--maxmemory-policy", "allkeys-lru", "--maxmemory", "100mb"},
-			o: redisbus.Options{AllowEviction: true}, want: []string{"maxmemory-policy", "maxmemory"}, severity: redisbus.Warn},
+			o: redisbus.Options{AllowEviction: true}, want: []string{"maxmemory-policy", "maxmemory"}, severity: bus.Warn},
 		{name: "would evict", server: []string{"--maxmemory-policy", "allkeys-lru"},
-			want: []string{"maxmemory-policy"}, severity: redisbus.Warn},
+			want: []string{"maxmemory-policy"}, severity: bus.Warn},
 		{name: "evicts what expires", server: []string{"--maxmemory-policy", "volatile-lru", "--maxmemory", "100mb"},
-			want: []string{"maxmemory"}, severity: redisbus.Note},
+			want: []string{"maxmemory"}, severity: bus.Note},
 		{name: "the stream expires", prepare: func(c *redis.Client) error { return c.Expire(t.Context(), "stream", time.Hour).Err() },
-			want: []string{"expiry of the stream"}, severity: redisbus.Warn},
-		{name: "not on the disk", server: []string{"--appendonly", "no"}, want: []string{"appendonly"}, severity: redisbus.Warn},
-		{name: "short idle time", o: redisbus.Options{MinIdle: 100 * time.Millisecond}, want: []string{"MinIdle"}, severity: redisbus.Warn},
-		{name: "only new", o: redisbus.Options{CreateFrom: "$"}, want: []string{"CreateFrom"}, severity: redisbus.Note},
+			want: []string{"expiry of the stream"}, severity: bus.Warn},
+		{name: "not on the disk", server: []string{"--appendonly", "no"}, want: []string{"appendonly"}, severity: bus.Warn},
+		{name: "short idle time", o: redisbus.Options{MinIdle: 100 * time.Millisecond}, want: []string{"MinIdle"}, severity: bus.Warn},
+		{name: "only new", o: redisbus.Options{CreateFrom: "$"}, want: []string{"CreateFrom"}, severity: bus.Note},
 		{name: "deadlines are not kept", client: func(o *redis.Options) { o.ContextTimeoutEnabled = false },
-			want: []string{"ContextTimeoutEnabled"}, severity: redisbus.Note},
+			want: []string{"ContextTimeoutEnabled"}, severity: bus.Note},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -79,11 +79,11 @@ func TestCheckNamesEverySettingThatLosesOrRepeats(t *testing.T) {
 			var log bytes.Buffer
 			tt.o.Logger = slog.New(slog.NewTextHandler(&log, nil))
 			_, err = redisbus.New(t.Context(), client, "stream", "group", &tt.o)
-			if refused := tt.severity == redisbus.Refuse; errors.Is(err, redisbus.ErrRefused) != refused || !refused && err != nil {
+			if refused := tt.severity == bus.Refuse; errors.Is(err, redisbus.ErrRefused) != refused || !refused && err != nil {
 				t.Errorf("New: %v", err)
 			}
 			for _, f := range findings {
-				if f.Severity != redisbus.Refuse && !strings.Contains(log.String(), f.Setting) {
+				if f.Severity != bus.Refuse && !strings.Contains(log.String(), f.Setting) {
 					t.Errorf("%s is not logged", f.Setting)
 				}
 			}

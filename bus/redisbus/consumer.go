@@ -21,7 +21,7 @@ type Consumer struct {
 	client        redis.UniversalClient
 	stream, group string
 	enc           encoding
-	findings      []Finding
+	findings      []bus.Finding
 	longestBlock  time.Duration
 	counts        counts
 
@@ -96,28 +96,10 @@ func New(ctx context.Context, client redis.UniversalClient, stream, group string
 	if c.findings, err = check(ctx, client, stream, &opts); err != nil {
 		return nil, err
 	}
-	if err := c.tell(ctx); err != nil {
+	if err := bus.Report(ctx, c.opts.Logger, c.findings, ErrRefused, "stream", c.stream, "group", c.group); err != nil {
 		return nil, err
 	}
 	return c, c.findGroup(ctx)
-}
-
-// tell logs the findings and returns those that cannot be worked with as an
-// error.
-func (c *Consumer) tell(ctx context.Context) error {
-	var refused []error
-	for _, f := range c.findings {
-		if f.Severity == Refuse {
-			refused = append(refused, errors.New(f.String()))
-			continue
-		}
-		c.opts.Logger.Log(ctx, f.Severity.level(), "redisbus: "+f.Setting+" can lose or repeat messages",
-			"stream", c.stream, "group", c.group, "value", f.Value, "consequence", f.Consequence, "remedy", f.Remedy)
-	}
-	if len(refused) == 0 {
-		return nil
-	}
-	return fmt.Errorf("%w: %w", ErrRefused, errors.Join(refused...))
 }
 
 // findGroup looks for the group and makes it if that is asked for.
@@ -202,7 +184,7 @@ func (c *Consumer) remake(ctx context.Context, life int64) error {
 func (c *Consumer) Name() string { return c.opts.Name }
 
 // Findings returns what New found, worst first.
-func (c *Consumer) Findings() []Finding { return append([]Finding(nil), c.findings...) }
+func (c *Consumer) Findings() []bus.Finding { return append([]bus.Finding(nil), c.findings...) }
 
 // Redelivery returns the consumer's settings as a deduplicator checks them. Redis
 // has no limit of deliveries, and keeps entries until somebody removes them.
