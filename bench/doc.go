@@ -7,7 +7,7 @@
 // NATS in its own process. A full run takes some ten minutes on a machine that
 // should do nothing else, and writes docs/performance.md, performance.json and the
 // plots. -short takes a minute, writes nowhere and shows that everything runs; its
-// figures mean nothing.
+// figures mean nothing. The command in stores/ measures every store beside Redis.
 //
 // # What is compared
 //

@@ -74,7 +74,7 @@ func common(t testing.TB, p *product) *Server {
 	if s := shared.servers[p.name]; s != nil {
 		return s
 	}
-	s, err := start(p)
+	s, err := start(p, p.copyOfOne)
 	if err != nil {
 		t.Fatalf("sqltest: %v", err)
 	}

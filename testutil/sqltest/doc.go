@@ -6,7 +6,8 @@
 // [StartPostgres] and [StartMariaDB] are servers that a test has to itself and
 // can stop, kill and restart. They run with a data directory, a port and, since
 // PostgreSQL refuses root, a user of their own, and without waiting for disks:
-// they survive the death of a process, not of the machine.
+// they survive the death of a process, not of the machine. [RunPostgres] and
+// [RunMariaDB] are for programs, with settings of their own.
 //
 // Where the programs are not installed, tests that need them are skipped and say
 // what to install; with ONCE_REQUIRE_SERVERS=1 in the environment they fail

@@ -1,6 +1,7 @@
 package sqltest
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -100,18 +101,28 @@ func find(program string) (string, error) {
 	return "", err
 }
 
+// ErrNotInstalled is returned where a database's programs are not.
+var ErrNotInstalled = errors.New("not installed")
+
+// missing fails with ErrNotInstalled where the product is not installed.
+func (p *product) missing() error {
+	for _, program := range []string{p.maker, p.server} {
+		if _, err := find(program); err != nil {
+			return fmt.Errorf("no %s: %w: install %s", p.name, ErrNotInstalled, p.install)
+		}
+	}
+	return nil
+}
+
 // require skips or fails a test when the product is not installed.
 func (p *product) require(t testing.TB) {
 	t.Helper()
-	for _, program := range []string{p.maker, p.server} {
-		if _, err := find(program); err == nil {
-			continue
-		}
-		message := fmt.Sprintf("sqltest: no %s: install %s", p.name, p.install)
-		if os.Getenv("ONCE_REQUIRE_SERVERS") == "1" {
-			t.Fatal(message)
-		}
-		t.Skip(message)
+	if err := p.missing(); err == nil {
+		return
+	} else if os.Getenv("ONCE_REQUIRE_SERVERS") == "1" {
+		t.Fatalf("sqltest: %v", err)
+	} else {
+		t.Skipf("sqltest: %v", err)
 	}
 }
 
@@ -140,9 +151,13 @@ func (p *product) command(program, dir string, args []string) (*exec.Cmd, error)
 	return nil, fmt.Errorf("%s does not run as root, and there is none of the users %v", p.name, p.users)
 }
 
-// prepare makes a data directory: a copy of one that is made once.
-func (p *product) prepare(dir string) error {
-	p.once.Do(func() { p.template, p.err = p.makeTemplate() })
+// copyOfOne makes a data directory in dir: a copy of one that is made once.
+func (p *product) copyOfOne(dir string) error {
+	p.once.Do(func() {
+		if p.template, p.err = os.MkdirTemp("", "sqltest-"); p.err == nil {
+			p.err = p.make(p.template)
+		}
+	})
 	if p.err != nil {
 		return p.err
 	}
@@ -152,27 +167,25 @@ func (p *product) prepare(dir string) error {
 	return nil
 }
 
-func (p *product) makeTemplate() (dir string, err error) {
-	if dir, err = os.MkdirTemp("", "sqltest-"); err != nil {
-		return "", err
-	}
+// make makes a data directory in dir.
+func (p *product) make(dir string) error {
 	cmd, err := p.command(p.maker, dir, p.making(dir))
 	if err != nil {
-		return dir, err
+		return err
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return dir, fmt.Errorf("%s: %w:\n%s", p.maker, err, out)
+		return fmt.Errorf("%s: %w:\n%s", p.maker, err, out)
 	}
-	return dir, nil
+	return nil
 }
 
-// run runs the server.
-func (p *product) run(dir, addr string) (*process, error) {
+// run runs the server, with args after the product's.
+func (p *product) run(dir, addr string, args []string) (*process, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
 	}
-	cmd, err := p.command(p.server, dir, p.running(dir, host, port))
+	cmd, err := p.command(p.server, dir, append(p.running(dir, host, port), args...))
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,8 @@ package sqltest
 
 import (
 	"bufio"
+	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +25,7 @@ type Server struct {
 
 	product *product
 	dir     string
+	args    []string // after the product's
 	proc    *process
 }
 
@@ -37,7 +40,7 @@ func StartMariaDB(t testing.TB) *Server { return own(t, mariadb) }
 func own(t testing.TB, p *product) *Server {
 	t.Helper()
 	p.require(t)
-	s, err := start(p)
+	s, err := start(p, p.copyOfOne)
 	if err != nil {
 		t.Fatalf("sqltest: %v", err)
 	}
@@ -45,18 +48,61 @@ func own(t testing.TB, p *product) *Server {
 	return s
 }
 
+// RunPostgres starts a PostgreSQL for a program, which has no testing.TB, with
+// settings such as "fsync=on" after those of the tests. The caller calls stop, which
+// also removes the server's files.
+func RunPostgres(settings ...string) (s *Server, stop func(), err error) {
+	var args []string
+	for _, setting := range settings {
+		args = append(args, "-c", setting)
+	}
+	return alone(postgres, args)
+}
+
+// RunMariaDB is RunPostgres for MariaDB, with settings such as
+// "innodb-flush-log-at-trx-commit=1".
+func RunMariaDB(settings ...string) (s *Server, stop func(), err error) {
+	var args []string
+	for _, setting := range settings {
+		args = append(args, "--"+setting)
+	}
+	return alone(mariadb, args)
+}
+
+func alone(p *product, args []string) (s *Server, stop func(), err error) {
+	if err = p.missing(); err == nil {
+		s, err = start(p, p.make, args...)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("sqltest: %w", err)
+	}
+	return s, s.end, nil
+}
+
 var databases atomic.Int64
 
 // Database makes a database of its own.
 func (s *Server) Database(t testing.TB) Database {
 	t.Helper()
-	name := fmt.Sprintf("once%d", databases.Add(1))
-	db := Database{s.product.driver, s.product.dsn(s.Addr, s.product.admin)}.Open(t)
-	if _, err := db.ExecContext(t.Context(), "CREATE DATABASE "+name); err != nil {
-		t.Fatalf("sqltest: %v", err)
+	d, err := s.NewDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
-	_ = db.Close()
-	return Database{s.product.driver, s.product.dsn(s.Addr, name)}
+	return d
+}
+
+// NewDatabase is Database without a testing.TB.
+func (s *Server) NewDatabase(ctx context.Context) (Database, error) {
+	name := fmt.Sprintf("once%d", databases.Add(1))
+	db, err := sql.Open(s.product.driver, s.product.dsn(s.Addr, s.product.admin))
+	if err != nil {
+		return Database{}, fmt.Errorf("sqltest: %w", err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(ctx, "CREATE DATABASE "+name); err != nil {
+		return Database{}, fmt.Errorf("sqltest: %w", err)
+	}
+	return Database{s.product.driver, s.product.dsn(s.Addr, name)}, nil
 }
 
 // At returns d as it is reached at another address, such as a proxy's.
@@ -72,7 +118,7 @@ func (s *Server) Kill() { s.proc.end(s.product.crash) }
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
 	s.Kill()
-	proc, err := s.product.run(s.dir, s.Addr)
+	proc, err := s.product.run(s.dir, s.Addr, s.args)
 	if err != nil {
 		t.Fatalf("sqltest: restart: %v", err)
 	}
@@ -84,19 +130,20 @@ func (s *Server) end() {
 	_ = os.RemoveAll(s.dir)
 }
 
-// start makes a data directory and runs a server on it.
-func start(p *product) (*Server, error) {
+// start runs a server on a data directory that prepare makes, with args after the
+// product's.
+func start(p *product, prepare func(dir string) error, args ...string) (*Server, error) {
 	dir, err := os.MkdirTemp("", "sqltest-")
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{product: p, dir: dir}
-	if err = p.prepare(dir); err == nil {
+	s := &Server{product: p, dir: dir, args: args}
+	if err = prepare(dir); err == nil {
 		for range 10 { // another process may take the port first
 			if s.Addr, err = freeAddr(); err != nil {
 				break
 			}
-			if s.proc, err = p.run(dir, s.Addr); !errors.Is(err, errPortTaken) {
+			if s.proc, err = p.run(dir, s.Addr, args); !errors.Is(err, errPortTaken) {
 				break
 			}
 		}
