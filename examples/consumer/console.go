@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/oncebus/once/examples/drill"
 )
 
 // console writes to the standard error: lines, and one line of progress that is
@@ -37,11 +39,6 @@ func (c *console) Write(p []byte) (int, error) {
 	return c.w.Write(p)
 }
 
-// say prints a line.
-func (c *console) say(format string, args ...any) {
-	fmt.Fprintf(c, format+"\n", args...)
-}
-
 // progress shows how far the job is.
 func (c *console) progress(m movement) {
 	c.mu.Lock()
@@ -57,7 +54,7 @@ func (c *console) progress(m movement) {
 	c.last = now
 	c.erase()
 	fmt.Fprintf(c.w, "%4.0f s  published %s  charged %s  given up %s  open %s", now.Sub(c.begun).Seconds(),
-		thousands(m.published), thousands(m.Handled), thousands(m.Dead), thousands(m.Open))
+		drill.Thousands(m.published), drill.Thousands(m.Handled), drill.Thousands(m.Dead), drill.Thousands(m.Open))
 	if c.terminal {
 		c.shown = true
 	} else {
@@ -78,13 +75,4 @@ func (c *console) erase() {
 		fmt.Fprint(c.w, "\r\x1b[K")
 		c.shown = false
 	}
-}
-
-// thousands prints n with commas.
-func thousands[N int | int64](n N) string {
-	s := fmt.Sprint(n)
-	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

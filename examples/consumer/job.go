@@ -19,8 +19,7 @@ type job struct {
 	*config
 	console   *console
 	logger    *slog.Logger
-	servers   *servers
-	trouble   *trouble
+	servers   *backing
 	ledger    *ledger.Ledger
 	consumer  jetstream.Consumer
 	dead      jetstream.Stream
@@ -29,14 +28,10 @@ type job struct {
 	rejected  atomic.Int64 // lines that are no order
 }
 
-func newJob(c *config, stderr io.Writer) *job {
-	j := &job{
-		config: c, console: newConsole(stderr), logger: slog.New(slog.DiscardHandler),
-		servers: &servers{}, trouble: newTrouble(c), ledger: ledger.New(),
-	}
-	if c.verbose {
-		j.logger = slog.New(slog.NewTextHandler(j.console, nil))
-	}
+func newJob(c *config) *job {
+	j := &job{config: c, console: newConsole(c.Stderr), servers: &backing{}, ledger: ledger.New()}
+	c.Stderr = j.console
+	j.logger = c.Logger()
 	return j
 }
 
@@ -44,25 +39,10 @@ func newJob(c *config, stderr io.Writer) *job {
 func (j *job) run(ctx context.Context, stdin io.Reader, stdout io.Writer) int {
 	s, err := j.prove(ctx, stdin)
 	j.console.end()
-	interrupted := ctx.Err() != nil
-	switch {
-	case interrupted:
-		j.console.say("consumer: interrupted")
-	case err != nil:
-		j.console.say("consumer: %v", err)
-	}
 	if s == nil {
-		return 2
+		return j.Abort(err)
 	}
-	j.nameSome(s)
-	s.print(j, stdout)
-	switch {
-	case s.Lost != 0 || s.DoubleEffects != 0:
-		return 1
-	case err != nil && !interrupted:
-		return 2
-	}
-	return 0
+	return j.Finish(ctx, err, s, j.ledger, stdout)
 }
 
 // prove sets up, works, sums up and cleans up. It returns no summary when there
@@ -89,7 +69,7 @@ func (j *job) prove(ctx context.Context, stdin io.Reader) (*summary, error) {
 // reject counts a line that is no order.
 func (j *job) reject(line int, why error) {
 	j.rejected.Add(1)
-	j.console.say("consumer: line %d rejected: %v", line, why)
+	j.Say("line %d rejected: %v", line, why)
 }
 
 // work publishes and charges until everything is settled, something fails, or ctx
@@ -105,7 +85,7 @@ func (j *job) work(ctx context.Context, orders source) error {
 			if err := p.consume(consuming); err != nil {
 				err = fmt.Errorf("process %d: %w", p.number, err)
 				if ctx.Err() != nil { // too late to be why the job ended
-					j.console.say("consumer: %v", err)
+					j.Say("%v", err)
 				}
 				stop(err)
 			}
@@ -133,7 +113,7 @@ func (j *job) close() {
 	defer cancel()
 	for _, p := range j.processes {
 		if err := p.deduper.Close(ctx); err != nil {
-			j.console.say("consumer: process %d: %v", p.number, err)
+			j.Say("process %d: %v", p.number, err)
 		}
 	}
 }

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"io"
 	"os"
 	"os/signal"
@@ -16,6 +14,7 @@ import (
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/natsbus"
 	"github.com/oncebus/once/dedupe"
+	"github.com/oncebus/once/examples/drill"
 	"github.com/oncebus/once/examples/ledger"
 )
 
@@ -36,13 +35,10 @@ func main() {
 // run is the program without its process. It returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	c, err := parseFlags(args, stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return 2
+	if err != nil {
+		return drill.Status(err)
 	}
-	return newJob(c, stderr).run(ctx, stdin, stdout)
+	return newJob(c).run(ctx, stdin, stdout)
 }
 
 // setUp makes a stream of orders, a durable consumer on it, a stream for orders
@@ -54,30 +50,30 @@ func (j *job) setUp(ctx context.Context) error {
 		return err
 	}
 	if _, err = j.servers.createStream(ctx, js, jetstream.StreamConfig{
-		Name: j.name, Subjects: []string{j.name + ".orders"},
+		Name: j.Run, Subjects: []string{j.Run + ".orders"},
 		Retention: jetstream.WorkQueuePolicy, Duplicates: window,
 	}); err != nil {
 		return err
 	}
-	if j.consumer, err = js.CreateConsumer(ctx, j.name, jetstream.ConsumerConfig{
+	if j.consumer, err = js.CreateConsumer(ctx, j.Run, jetstream.ConsumerConfig{
 		Durable: "billing", AckPolicy: jetstream.AckExplicitPolicy,
 		AckWait: ackWait, MaxDeliver: -1, // without limit: the claims count the attempts
 	}); err != nil {
 		return err
 	}
 	if j.dead, err = j.servers.createStream(ctx, js, jetstream.StreamConfig{
-		Name: j.name + "-dead", Subjects: []string{j.name + ".dead"},
+		Name: j.Run + "-dead", Subjects: []string{j.Run + ".dead"},
 	}); err != nil {
 		return err
 	}
-	for n := range min(2, j.workers) {
-		p := &process{job: j, number: n + 1, workers: (j.workers + 1 - n) / 2}
+	for n := range min(2, j.Workers) {
+		p := &process{job: j, number: n + 1, workers: (j.Workers + 1 - n) / 2}
 		if err := p.setUp(ctx); err != nil {
 			return err
 		}
 		j.processes = append(j.processes, p)
 	}
-	j.publisher, err = newPublisher(js.Conn(), j.name+".orders", j.trouble.again, j.ledger)
+	j.publisher, err = newPublisher(js.Conn(), j.Run+".orders", j.Trouble.Again, j.ledger)
 	return err
 }
 
@@ -96,7 +92,7 @@ func (p *process) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	consumer, err := js.Consumer(ctx, p.name, "billing") // what delivers
+	consumer, err := js.Consumer(ctx, p.Run, "billing") // what delivers
 	if err != nil {
 		return err
 	}
@@ -104,7 +100,7 @@ func (p *process) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	deadLetters, err := natsbus.DeadLetter(ctx, js, p.name+".dead", nil)
+	deadLetters, err := natsbus.DeadLetter(ctx, js, p.Run+".dead", nil)
 	if err != nil {
 		return err
 	}
@@ -114,14 +110,14 @@ func (p *process) setUp(ctx context.Context) error {
 	}
 	p.deduper, err = dedupe.New(store, &dedupe.Options{
 		Consumer:    "billing",
-		Namespace:   p.name,          // of this run
+		Namespace:   p.Run,           // of this run
 		Lease:       2 * time.Second, // after a crash, others wait so long
 		Retention:   time.Hour,       // longer than any publisher tries again
 		MaxAttempts: maxAttempts,
 		Backoff:     bus.Exponential(10*time.Millisecond, 200*time.Millisecond),
 		DeadLetter:  p.ledger.Watch(deadLetters),
 		Redelivery:  p.orders.Redelivery(),
-		ObserveOnly: p.off,
+		ObserveOnly: p.Off,
 		Logger:      p.logger,
 	})
 	return err
@@ -130,14 +126,14 @@ func (p *process) setUp(ctx context.Context) error {
 // consume charges orders until ctx ends and what was begun is done.
 func (p *process) consume(ctx context.Context) error {
 	handler := p.deduper.Wrap(p.charge)
-	handler = p.trouble.vanishing(handler) // around the Deduper: it is the worker that is gone
+	handler = p.Trouble.Vanishing(handler) // around the Deduper: it is the worker that is gone
 	handler = p.publisher.leaving(handler)
 	return p.orders.Consume(ctx, handler)
 }
 
 // charge is the handler: no order may be charged twice.
 func (p *process) charge(ctx context.Context, m *bus.Message) error {
-	if err := p.trouble.strike(ctx, m); err != nil {
+	if err := p.Trouble.Strike(ctx, m.ID); err != nil {
 		return err // the claim is given back, and the order comes again
 	}
 	p.ledger.Charge(ledger.Effect{

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -12,13 +11,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
+	"github.com/oncebus/once/examples/drill/drilltest"
 	"github.com/oncebus/once/testutil/natstest"
 	"github.com/oncebus/once/testutil/redistest"
 )
@@ -31,75 +30,27 @@ func TestMain(m *testing.M) {
 
 // output is what a run left.
 type output struct {
-	code           int
-	stdout, stderr string
+	drilltest.Output
 	summary
 }
 
-// buffer is a bytes.Buffer that may be read while it is written.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-// runWith runs the program with -json and reads its last line.
-func runWith(t *testing.T, ctx context.Context, stdin io.Reader, args ...string) output {
+// runWith runs the program with -json.
+func runWith(t *testing.T, ctx context.Context, stdin io.Reader, args ...string) (o output) {
 	t.Helper()
-	var stdout, stderr buffer
-	code := run(ctx, append(args, "-json"), stdin, &stdout, &stderr)
-	return read(t, code, &stdout, &stderr)
-}
-
-// read checks that the last line of the standard output is the summary.
-func read(t *testing.T, code int, stdout, stderr *buffer) output {
-	t.Helper()
-	o := output{code: code, stdout: stdout.String(), stderr: stderr.String()}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("exit status %d\n%s%s", o.code, o.stderr, o.stdout)
-		}
+	o.Output = drilltest.Run(t, &o.summary, func(stdout, stderr io.Writer) int {
+		return run(ctx, append(args, "-json"), stdin, stdout, stderr)
 	})
-	lines := strings.Split(strings.TrimSuffix(o.stdout, "\n"), "\n")
-	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &o.summary); err != nil {
-		t.Fatalf("the last line is not the summary: %v", err)
-	}
 	return o
-}
-
-// equal fails the test when a number is not what it should be.
-func equal[N int | int64](t *testing.T, name string, got, want N) {
-	t.Helper()
-	if got != want {
-		t.Errorf("%s is %d, want %d", name, got, want)
-	}
 }
 
 // proven checks that nothing is lost or doubled and that the numbers add up as
 // the documentation says.
 func proven(t *testing.T, o output) {
 	t.Helper()
-	equal(t, "exit status", o.code, 0)
-	equal(t, "lost", o.Lost, 0)
-	equal(t, "double_effects", o.DoubleEffects, 0)
-	equal(t, "unsettled", o.Unsettled, 0)
-	equal(t, "unique", o.Unique, o.Handled+o.Dead)
-	equal(t, "charges", o.Charges, int64(o.Handled))
-	equal(t, "dead_letters", o.DeadLetters, o.Dead)
-	equal(t, "published", o.Published, int64(o.Unique)+o.Copies)
-	equal(t, "deliveries, by ending", o.Deliveries, o.Charges+o.Retried+o.Duplicates+o.Pending+o.GivenUp+o.Other)
-	equal(t, "deliveries, by cause", o.Deliveries, o.Published+o.Retried+o.Pending+o.StoreDown+o.Vanished+o.Expired)
+	drilltest.Proven(t, o.Output, &o.Summary)
+	drilltest.Equal(t, "dead_letters", o.DeadLetters, o.Dead)
+	drilltest.Equal(t, "published", o.Published, int64(o.Unique)+o.Copies)
+	drilltest.Equal(t, "deliveries, by cause", o.Deliveries, o.Published+o.Retried+o.Pending+o.StoreDown+o.Vanished+o.Expired)
 }
 
 // smooth is a run of n orders in which nothing happens.
@@ -116,20 +67,13 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 	t.Parallel()
 	o := runWith(t, t.Context(), nil, busy...)
 	proven(t, o)
-	equal(t, "unique", o.Unique, 400)
-	for name, n := range map[string]int64{
+	drilltest.Equal(t, "unique", o.Unique, 400)
+	drilltest.Shown(t, map[string]int64{
 		"copies": o.Copies, "retried": o.Retried, "panics": o.Panics, "duplicates": o.Duplicates,
 		"pending": o.Pending, "vanished": o.Vanished, "slow": o.Slow,
-	} {
-		if n == 0 {
-			t.Errorf("%s is 0: the run shows nothing of it", name)
-		}
-	}
+	})
 	if o.PerSecond <= 0 || o.Seconds <= 0 {
 		t.Errorf("%v orders a second in %v s", o.PerSecond, o.Seconds)
-	}
-	if !strings.Contains(o.stderr, "CHARGED MORE THAN ONCE") || strings.Contains(o.stdout, "CHARGED") {
-		t.Error("with -json the table goes to the standard error alone")
 	}
 }
 
@@ -138,7 +82,7 @@ func TestRealRedis(t *testing.T) {
 	s := redistest.Start(t)
 	o := runWith(t, t.Context(), nil, append(slices.Clone(busy), "-redis", cmp.Or(os.Getenv("REDIS_URL"), s.Addr))...)
 	proven(t, o)
-	if !strings.Contains(o.stderr, "real Redis") {
+	if !strings.Contains(o.Stderr, "real Redis") {
 		t.Error("the run did not use it")
 	}
 }
@@ -155,13 +99,13 @@ func TestRedisCluster(t *testing.T) {
 func TestLedgerSeesDoubleCharges(t *testing.T) {
 	t.Parallel()
 	o := runWith(t, t.Context(), nil, "-messages", "100", "-off")
-	equal(t, "exit status", o.code, 1)
-	equal(t, "lost", o.Lost, 0)
-	equal(t, "duplicates", o.Duplicates, 0)
+	drilltest.Equal(t, "exit status", o.Code, 1)
+	drilltest.Equal(t, "lost", o.Lost, 0)
+	drilltest.Equal(t, "duplicates", o.Duplicates, 0)
 	if o.DoubleEffects == 0 || o.Charges <= int64(o.Handled) {
 		t.Errorf("%d charges of %d orders, %d charged more than once", o.Charges, o.Handled, o.DoubleEffects)
 	}
-	if !strings.Contains(o.stderr, "attempt") {
+	if !strings.Contains(o.Stderr, "attempt") {
 		t.Error("it does not name the orders")
 	}
 }
@@ -176,13 +120,13 @@ func TestLedgerSeesLoss(t *testing.T) {
 		whenFull(t, js, c, 5, func(ctx context.Context, s jetstream.Stream) error { return s.Purge(ctx) })
 	}}
 	o := runJob(t, t.Context(), stdin, c)
-	equal(t, "exit status", o.code, 1)
-	equal(t, "unique", o.Unique, 5)
-	equal(t, "lost", o.Lost, 5-o.Handled)
-	if o.Lost == 0 || !strings.Contains(o.stderr, "order 5: neither charged nor given up") {
+	drilltest.Equal(t, "exit status", o.Code, 1)
+	drilltest.Equal(t, "unique", o.Unique, 5)
+	drilltest.Equal(t, "lost", o.Lost, 5-o.Handled)
+	if o.Lost == 0 || !strings.Contains(o.Stderr, "order 5: neither charged nor given up") {
 		t.Error("it does not name the orders")
 	}
-	for _, name := range []string{c.name, c.name + "-dead"} {
+	for _, name := range []string{c.Run, c.Run + "-dead"} {
 		if _, err := js.Stream(t.Context(), name); !errors.Is(err, jetstream.ErrStreamNotFound) {
 			t.Errorf("stream %s is left behind: %v", name, err)
 		}
@@ -195,7 +139,7 @@ func whenFull(t *testing.T, js jetstream.JetStream, c *config, n uint64, do func
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	for {
-		s, err := js.Stream(ctx, c.name)
+		s, err := js.Stream(ctx, c.Run)
 		if err == nil && s.CachedInfo().State.Msgs >= n {
 			err = do(ctx, s)
 		}
@@ -220,11 +164,13 @@ func parsed(t *testing.T, args ...string) *config {
 }
 
 // runJob runs what c asks for.
-func runJob(t *testing.T, ctx context.Context, stdin io.Reader, c *config) output {
+func runJob(t *testing.T, ctx context.Context, stdin io.Reader, c *config) (o output) {
 	t.Helper()
-	var stdout, stderr buffer
-	code := newJob(c, &stderr).run(ctx, stdin, &stdout)
-	return read(t, code, &stdout, &stderr)
+	o.Output = drilltest.Run(t, &o.summary, func(stdout, stderr io.Writer) int {
+		c.Stderr = stderr
+		return newJob(c).run(ctx, stdin, stdout)
+	})
+	return o
 }
 
 // tap calls atEnd before it reports the end of r.
@@ -253,18 +199,18 @@ func TestEveryOrderDies(t *testing.T) {
 	t.Parallel()
 	o := runWith(t, t.Context(), nil, "-messages", "10", "-fail", "1")
 	proven(t, o)
-	equal(t, "dead", o.Dead, 10)
+	drilltest.Equal(t, "dead", o.Dead, 10)
 	if o.Retried == 0 || o.Retried > 10*(maxAttempts-1) { // a crash would be an attempt without a run
 		t.Errorf("retried is %d, want at most %d", o.Retried, 10*(maxAttempts-1))
 	}
-	equal(t, "given_up", o.GivenUp, o.Published)
+	drilltest.Equal(t, "given_up", o.GivenUp, o.Published)
 }
 
 func TestNoOrders(t *testing.T) {
 	t.Parallel()
 	o := runWith(t, t.Context(), nil, "-messages", "0")
 	proven(t, o)
-	equal(t, "unique", o.Unique, 0)
+	drilltest.Equal(t, "unique", o.Unique, 0)
 }
 
 // input has 5 orders, one of them three times, and 4 lines that are none.
@@ -285,14 +231,14 @@ func TestInput(t *testing.T) {
 	t.Parallel()
 	check := func(t *testing.T, o output) {
 		proven(t, o)
-		equal(t, "unique", o.Unique, 5)
-		equal(t, "published", o.Published, 7)
-		equal(t, "rejected", o.Rejected, 4)
+		drilltest.Equal(t, "unique", o.Unique, 5)
+		drilltest.Equal(t, "published", o.Published, 7)
+		drilltest.Equal(t, "rejected", o.Rejected, 4)
 		if o.Duplicates < 2 {
 			t.Errorf("duplicates is %d, want 2 or more", o.Duplicates)
 		}
 		for _, line := range []string{"line 3 ", "line 6 ", "line 9 ", "line 11 "} {
-			if !strings.Contains(o.stderr, line) {
+			if !strings.Contains(o.Stderr, line) {
 				t.Errorf("the standard error does not tell of %s", line)
 			}
 		}
@@ -316,8 +262,8 @@ func TestInputOfOneOrder(t *testing.T) {
 	t.Parallel()
 	o := runWith(t, t.Context(), strings.NewReader(strings.Repeat("{\"id\":1}\n", 200)), "-in", "-")
 	proven(t, o)
-	equal(t, "unique", o.Unique, 1)
-	equal(t, "published and caught", o.Published+o.Caught, 200)
+	drilltest.Equal(t, "unique", o.Unique, 1)
+	drilltest.Equal(t, "published and caught", o.Published+o.Caught, 200)
 }
 
 // Interrupted runs tell what was published until then, and lose nothing.
@@ -334,15 +280,15 @@ func TestInterrupt(t *testing.T) {
 		<-ended
 	}}
 	o := runWith(t, ctx, stdin, "-in", "-", "-workers", "1", "-slow", "0.5")
-	equal(t, "exit status", o.code, 0)
-	equal(t, "lost", o.Lost, 0)
-	equal(t, "double_effects", o.DoubleEffects, 0)
-	equal(t, "unique", o.Unique, o.Handled+o.Dead+o.Unsettled)
-	equal(t, "unique", o.Unique, 200)
+	drilltest.Equal(t, "exit status", o.Code, 0)
+	drilltest.Equal(t, "lost", o.Lost, 0)
+	drilltest.Equal(t, "double_effects", o.DoubleEffects, 0)
+	drilltest.Equal(t, "unique", o.Unique, o.Handled+o.Dead+o.Unsettled)
+	drilltest.Equal(t, "unique", o.Unique, 200)
 	if o.Unsettled == 0 {
 		t.Error("unsettled is 0: it did not stop in mid-work")
 	}
-	if !strings.Contains(o.stderr, "interrupted") {
+	if !strings.Contains(o.Stderr, "interrupted") {
 		t.Error("it does not say so")
 	}
 }
@@ -362,46 +308,35 @@ func TestStall(t *testing.T) {
 		})
 	}}
 	o := runJob(t, t.Context(), stdin, c)
-	equal(t, "exit status", o.code, 1)
-	equal(t, "unique", o.Unique, 5)
-	equal(t, "unsettled", o.Unsettled, 0)
-	if o.Lost == 0 || !strings.Contains(o.stderr, "nothing moves") {
+	drilltest.Equal(t, "exit status", o.Code, 1)
+	drilltest.Equal(t, "unique", o.Unique, 5)
+	drilltest.Equal(t, "unsettled", o.Unsettled, 0)
+	if o.Lost == 0 || !strings.Contains(o.Stderr, "nothing moves") {
 		t.Error("it does not say why")
 	}
 }
 
 func TestWrongFlags(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct{ args, want string }{
-		{"-fail 1.5", "-fail is 1.5, want 0 to 1"},
-		{"-panic -0.1", "-panic is -0.1"},
-		{"-duplicates NaN", "-duplicates is NaN"},
-		{"-messages -1", "-messages is -1"},
-		{"-messages many", "many"},
-		{"-workers 0", "-workers is 0"},
-		{"-seed -1", "seed"},
-		{"-in /does/not/exist", "/does/not/exist"},
-		{"-in " + os.TempDir(), "is a directory"},
-		{"-in - -id a..b", `-id is "a..b"`},
-		{"-id order.id", "needs -in"},
-		{"-nats=", "-nats is empty"},
-		{"-redis=", "-redis is empty"},
-		{"-redis redis://localhost:port", "-redis"},
-		{"-redis a:1,,b:1", "is empty"},
-		{"-unknown", "-unknown"},
-		{"orders.ndjson", "orders.ndjson"},
-	} {
-		t.Run(test.args, func(t *testing.T) {
-			t.Parallel()
-			var stdout, stderr buffer
-			equal(t, "exit status", run(t.Context(), strings.Fields(test.args), nil, &stdout, &stderr), 2)
-			if !strings.Contains(stderr.String(), test.want) || stdout.String() != "" {
-				t.Errorf("printed %q and %q, want %q on the standard error", stdout.String(), stderr.String(), test.want)
-			}
-		})
-	}
-	t.Run("-h", func(t *testing.T) {
-		var stdout, stderr buffer
-		equal(t, "exit status", run(t.Context(), []string{"-h"}, nil, &stdout, &stderr), 0)
+	drilltest.WrongFlags(t, func(args []string, stdout, stderr io.Writer) int {
+		return run(t.Context(), args, nil, stdout, stderr)
+	}, map[string]string{
+		"-fail 1.5":                     "-fail is 1.5, want 0 to 1",
+		"-panic -0.1":                   "-panic is -0.1",
+		"-duplicates NaN":               "-duplicates is NaN",
+		"-messages -1":                  "-messages is -1",
+		"-messages many":                "many",
+		"-workers 0":                    "-workers is 0",
+		"-seed -1":                      "seed",
+		"-in /does/not/exist":           "/does/not/exist",
+		"-in " + os.TempDir():           "is a directory",
+		"-in - -id a..b":                `-id is "a..b"`,
+		"-id order.id":                  "needs -in",
+		"-nats=":                        "-nats is empty",
+		"-redis=":                       "-redis is empty",
+		"-redis redis://localhost:port": "-redis",
+		"-redis a:1,,b:1":               "is empty",
+		"-unknown":                      "-unknown",
+		"orders.ndjson":                 "orders.ndjson",
 	})
 }

@@ -35,7 +35,7 @@ func made(n int) source {
 // needs no more.
 func (j *job) open(stdin io.Reader) (orders source, done func(), err error) {
 	if j.in == "" {
-		return made(j.messages), func() {}, nil
+		return made(j.Messages), func() {}, nil
 	}
 	l := &lines{in: stdin, path: j.idPath, limit: min(maxLine, j.publisher.room()), reject: j.reject}
 	if j.in == "-" {

@@ -3,122 +3,84 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"log/slog"
-	"runtime/debug"
-	"strings"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/redisbus"
+	"github.com/oncebus/once/examples/drill"
 	"github.com/oncebus/once/examples/ledger"
+	"github.com/oncebus/once/examples/servers"
 )
 
 // patience is how long nothing may move before the run is given up.
 const patience = time.Minute
 
+// config is what the flags say.
+type config struct {
+	drill.Flags
+	redis string
+}
+
+func parseFlags(args []string, stderr io.Writer) (*config, error) {
+	c := &config{Flags: drill.Flags{
+		Messages: 5000, Workers: 8,
+		Trouble: drill.Trouble{Duplicates: 0.3, Fail: 0.05, Panic: 0.01, Vanish: 0.005},
+	}}
+	fs := c.Define("redisstreams", stderr)
+	fs.StringVar(&c.redis, "redis", "", "`URL` or host:port of a Redis server; default is one inside this program")
+	return c, c.Parse(args, nil)
+}
+
 // run is the program without its process. It returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	c, err := parseFlags(args, stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return 2
-	}
-	j := &job{config: c, ledger: ledger.New(), logger: slog.New(slog.DiscardHandler), trouble: trouble{config: c}}
-	if c.verbose {
-		j.logger = slog.New(slog.NewTextHandler(stderr, nil))
-	}
-	redis.SetLogger(redisLogger{j.logger})
-	stop, err := j.connect()
 	if err != nil {
-		fmt.Fprintf(stderr, "redisstreams: %v\n", err)
-		return 2
+		return drill.Status(err)
 	}
-	defer stop()
+	j := &job{config: c, ledger: ledger.New(), logger: c.Logger()}
+	if j.server, err = servers.OpenRedis(c.redis, j.logger); err != nil {
+		return c.Abort(err)
+	}
+	defer j.server.Close()
+	j.client = j.server.Connect(ctx)
+	defer j.clean()
 	begun := time.Now()
 	err = j.work(ctx)
-	interrupted := ctx.Err() != nil
-	switch {
-	case interrupted:
-		fmt.Fprintln(stderr, "redisstreams: interrupted")
-	case err != nil:
-		fmt.Fprintf(stderr, "redisstreams: %v\n", err)
+	if len(j.processes) == 0 { // nothing to sum up
+		return c.Abort(err)
 	}
-	if len(j.processes) == 0 {
-		return 2 // nothing to sum up
-	}
-	s := j.sumUp(time.Since(begun), err)
-	s.print(j, stdout, stderr)
-	switch {
-	case s.Lost != 0 || s.DoubleEffects != 0:
-		return 1
-	case err != nil && !interrupted:
-		return 2
-	}
-	return 0
+	return j.Finish(ctx, err, j.sumUp(time.Since(begun), err), j.ledger, stdout)
 }
 
-type redisLogger struct{ *slog.Logger }
-
-// Printf is called by go-redis.
-func (l redisLogger) Printf(ctx context.Context, format string, args ...any) {
-	l.InfoContext(ctx, fmt.Sprintf(format, args...))
-}
-
-// connect finds the Redis that the flags name, or starts a small one.
-func (j *job) connect() (stop func(), err error) {
-	j.options = &redis.Options{Addr: j.redis}
-	end := func() {}
-	switch {
-	case j.redis == "":
-		mini, err := miniredis.Run()
-		if err != nil {
-			return nil, fmt.Errorf("embedded redis: %w", err)
-		}
-		// It makes a new Lua machine for every script call. In a heap as small as
-		// this one, the collector would run a hundred times a second.
-		debug.SetGCPercent(400)
-		j.options.Addr, end = mini.Addr(), mini.Close
-	case strings.Contains(j.redis, "://"):
-		if j.options, err = redis.ParseURL(j.redis); err != nil {
-			return nil, fmt.Errorf("-redis: %w", err)
-		}
-	}
-	j.options.ContextTimeoutEnabled = true // otherwise no deadline ends a call in time
-	j.client = redis.NewClient(j.options)
-	return func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		_ = j.client.Del(ctx, j.name, j.name+"-dead").Err() // the run is over: nobody could do anything about it
-		_ = j.client.Close()
-		end()
-	}, nil
+// clean leaves nothing of the run on a server that stays.
+func (j *job) clean() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_ = j.client.Del(ctx, j.Run, j.Run+"-dead").Err() // the run is over: nobody could do anything about it
+	_ = j.client.Close()
 }
 
 // publish adds the orders to the stream, and some of them again a hundred orders
 // later, as a publisher does that missed an answer.
 func (j *job) publish(ctx context.Context) error {
-	publisher, err := redisbus.NewPublisher(j.client, j.name, nil)
+	publisher, err := redisbus.NewPublisher(j.client, j.Run, nil)
 	if err != nil {
 		return err
 	}
 	var again []bus.Message
-	for i := 0; (i < j.messages || len(again) > 0) && ctx.Err() == nil; i += 100 {
+	for i := 0; (i < j.Messages || len(again) > 0) && ctx.Err() == nil; i += 100 {
 		batch := again
 		again = nil
-		for n := i; n < min(i+100, j.messages); n++ {
+		for n := i; n < min(i+100, j.Messages); n++ {
 			id := fmt.Sprintf("order-%06d", n+1)
 			order := bus.Message{ID: id, Data: fmt.Appendf(nil, `{"id":%q,"cents":%d}`, id, 100+n%9900)}
 			batch = append(batch, order)
 			j.ledger.Accept(id)
-			if j.trouble.roll(id, "again", 0) < j.duplicates {
+			if j.Trouble.Again(id) {
 				again = append(again, order)
 			}
 		}
@@ -126,7 +88,7 @@ func (j *job) publish(ctx context.Context) error {
 		if err := publisher.Publish(context.WithoutCancel(ctx), batch...); err != nil {
 			return err
 		}
-		j.trouble.published.Add(int64(len(batch)))
+		j.published += int64(len(batch))
 	}
 	return nil
 }
@@ -166,10 +128,10 @@ func (j *job) settled(ctx context.Context, failed <-chan error) error {
 
 // look asks the server for the stream and its group.
 func (j *job) look(ctx context.Context) (stream *redis.XInfoStream, group redis.XInfoGroup, err error) {
-	if stream, err = j.client.XInfoStream(ctx, j.name).Result(); err != nil {
+	if stream, err = j.client.XInfoStream(ctx, j.Run).Result(); err != nil {
 		return nil, group, err
 	}
-	groups, err := j.client.XInfoGroups(ctx, j.name).Result()
+	groups, err := j.client.XInfoGroups(ctx, j.Run).Result()
 	if err != nil || len(groups) != 1 {
 		return nil, group, fmt.Errorf("the stream has %d groups: %w", len(groups), err)
 	}
@@ -182,7 +144,7 @@ func (j *job) held(ctx context.Context) int {
 	if err != nil {
 		return 0
 	}
-	rest, err := j.client.XRange(ctx, j.name, "("+group.LastDeliveredID, "+").Result()
+	rest, err := j.client.XRange(ctx, j.Run, "("+group.LastDeliveredID, "+").Result()
 	if err != nil {
 		return 0
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/oncebus/once/bus/redisbus"
 	"github.com/oncebus/once/dedupe"
 	"github.com/oncebus/once/examples/ledger"
+	"github.com/oncebus/once/examples/servers"
 )
 
 const (
@@ -35,10 +36,10 @@ type job struct {
 	*config
 	logger    *slog.Logger
 	ledger    *ledger.Ledger
-	options   *redis.Options
-	client    *redis.Client
+	server    *servers.Redis
+	client    redis.UniversalClient
 	processes []*process
-	trouble   trouble
+	published int64
 }
 
 // work adds orders to the stream and charges them, until everything is settled or
@@ -73,22 +74,22 @@ func (j *job) work(ctx context.Context) error {
 type process struct {
 	*job
 	number  int
-	client  *redis.Client
+	client  redis.UniversalClient
 	orders  *redisbus.Consumer
 	deduper *dedupe.Deduper
 }
 
 // setUp puts a Deduper between the group and the handler.
 func (p *process) setUp(ctx context.Context) error {
-	p.client = redis.NewClient(p.options)
+	p.client = p.server.Connect(ctx)
 	var err error
-	p.orders, err = redisbus.New(ctx, p.client, p.name, "billing", &redisbus.Options{ // what delivers
-		CreateFrom: "0", MinIdle: minIdle, Workers: p.workers, Logger: p.logger,
+	p.orders, err = redisbus.New(ctx, p.client, p.Run, "billing", &redisbus.Options{ // what delivers
+		CreateFrom: "0", MinIdle: minIdle, Workers: p.Workers, Logger: p.logger,
 	})
 	if err != nil {
 		return err
 	}
-	deadLetters, err := redisbus.DeadLetter(p.client, p.name+"-dead", nil)
+	deadLetters, err := redisbus.DeadLetter(p.client, p.Run+"-dead", nil)
 	if err != nil {
 		return err
 	}
@@ -98,14 +99,14 @@ func (p *process) setUp(ctx context.Context) error {
 	}
 	p.deduper, err = dedupe.New(store, &dedupe.Options{
 		Consumer:    "billing",
-		Namespace:   p.name, // of this run
+		Namespace:   p.Run, // of this run
 		Lease:       lease,
 		Retention:   time.Hour, // longer than any publisher tries again
 		MaxAttempts: maxAttempts,
 		Backoff:     bus.Exponential(10*time.Millisecond, 200*time.Millisecond),
 		DeadLetter:  p.ledger.Watch(deadLetters),
 		Redelivery:  p.orders.Redelivery(),
-		ObserveOnly: p.off,
+		ObserveOnly: p.Off,
 		Logger:      p.logger,
 	})
 	return err
@@ -114,12 +115,12 @@ func (p *process) setUp(ctx context.Context) error {
 // consume charges orders until ctx ends and what was begun is done.
 func (p *process) consume(ctx context.Context) error {
 	handler := p.deduper.Wrap(p.charge)
-	return p.orders.Consume(ctx, p.trouble.vanishing(handler)) // around the Deduper: it is the worker that is gone
+	return p.orders.Consume(ctx, p.Trouble.Vanishing(handler)) // around the Deduper: it is the worker that is gone
 }
 
 // charge is the handler: no order may be charged twice.
 func (p *process) charge(ctx context.Context, m *bus.Message) error {
-	if err := p.trouble.strike(ctx, m); err != nil {
+	if err := p.Trouble.Strike(ctx, m.ID); err != nil {
 		return err // the claim is given back, and the order comes again
 	}
 	p.ledger.Charge(ledger.Effect{

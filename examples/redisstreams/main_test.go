@@ -1,34 +1,26 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
+	"io"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/oncebus/once/examples/drill/drilltest"
 	"github.com/oncebus/once/testutil/redistest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// runWith runs the program with -json and reads its last line.
-func runWith(t *testing.T, args ...string) (code int, s summary) {
+// runWith runs the program with -json.
+func runWith(ctx context.Context, t *testing.T, args ...string) (o drilltest.Output, s summary) {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
-	code = run(t.Context(), append(args, "-json"), &stdout, &stderr)
-	if err := json.Unmarshal(stdout.Bytes(), &s); err != nil {
-		t.Fatalf("exit status %d: the last line is not the summary: %v\n%s%s", code, err, stdout.String(), stderr.String())
-	}
-	if !strings.Contains(stderr.String(), "CHARGED MORE THAN ONCE") {
-		t.Error("with -json the table goes to the standard error")
-	}
-	return code, s
+	o = drilltest.Run(t, &s, func(stdout, stderr io.Writer) int { return run(ctx, append(args, "-json"), stdout, stderr) })
+	return o, s
 }
 
 // busy is a run in which everything happens that can happen.
@@ -40,16 +32,17 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 		"redis":     func() []string { return []string{"-redis", cmp.Or(os.Getenv("REDIS_URL"), redistest.Start(t).Addr)} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			code, s := runWith(t, append(args(), busy...)...)
-			if code != 0 || s.Lost != 0 || s.DoubleEffects != 0 || s.Unique != 400 || s.Charges != int64(s.Handled) {
-				t.Errorf("exit status %d: %+v", code, s)
-			}
-			if s.Unique != s.Handled+s.Dead || s.Unsettled != 0 || s.Published != int64(s.Unique)+s.Copies || s.DeadLetters != int64(s.Dead) ||
-				s.Deliveries != s.Charges+s.Retried+s.Duplicates+s.Pending+s.GivenUp+s.Other || s.Other != 0 {
-				t.Errorf("the numbers do not add up: %+v", s)
-			}
-			if s.Copies == 0 || s.Retried == 0 || s.Panics == 0 || s.Duplicates == 0 || s.Vanished == 0 || s.Claimed < s.Vanished {
-				t.Errorf("the run shows nothing of something: %+v", s)
+			o, s := runWith(t.Context(), t, append(args(), busy...)...)
+			drilltest.Proven(t, o, &s.Summary)
+			drilltest.Equal(t, "unique", s.Unique, 400)
+			drilltest.Equal(t, "published", s.Published, int64(s.Unique)+s.Copies)
+			drilltest.Equal(t, "dead_letters", s.DeadLetters, int64(s.Dead))
+			drilltest.Equal(t, "other", s.Other, 0)
+			drilltest.Shown(t, map[string]int64{
+				"copies": s.Copies, "retried": s.Retried, "panics": s.Panics, "duplicates": s.Duplicates, "vanished": s.Vanished,
+			})
+			if s.Claimed < s.Vanished {
+				t.Errorf("%d entries were taken over, and %d workers vanished", s.Claimed, s.Vanished)
 			}
 		})
 	}
@@ -57,36 +50,24 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 
 // Without this, a ledger that is blind would prove everything.
 func TestLedgerSeesDoubleCharges(t *testing.T) {
-	code, s := runWith(t, "-messages", "100", "-off")
-	if code != 1 || s.DoubleEffects == 0 || s.Lost != 0 || s.Duplicates != 0 {
-		t.Errorf("exit status %d: %+v", code, s)
+	o, s := runWith(t.Context(), t, "-messages", "100", "-off")
+	if o.Code != 1 || s.DoubleEffects == 0 || s.Lost != 0 || s.Duplicates != 0 {
+		t.Errorf("exit status %d: %+v", o.Code, s)
 	}
 }
 
 func TestInterruptedRunLosesNothing(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
-	var stdout, stderr bytes.Buffer
 	time.AfterFunc(300*time.Millisecond, interrupt)
-	if code := run(ctx, []string{"-messages", "50000", "-json"}, &stdout, &stderr); code != 0 {
-		t.Errorf("exit status %d\n%s", code, stderr.String())
-	}
-	var s summary
-	if err := json.Unmarshal(stdout.Bytes(), &s); err != nil {
-		t.Fatal(err)
-	}
-	if s.Lost != 0 || s.DoubleEffects != 0 || s.Unsettled == 0 || s.Unique != s.Handled+s.Dead+s.Unsettled {
-		t.Errorf("%+v", s)
+	o, s := runWith(ctx, t, "-messages", "50000")
+	if o.Code != 0 || s.Lost != 0 || s.DoubleEffects != 0 || s.Unsettled == 0 || s.Unique != s.Handled+s.Dead+s.Unsettled {
+		t.Errorf("exit status %d: %+v", o.Code, s)
 	}
 }
 
 func TestWrongFlags(t *testing.T) {
-	for _, args := range [][]string{{"-messages", "-1"}, {"-workers", "0"}, {"-fail", "2"}, {"order"}, {"-redis", "redis://:x:y"}, {"-no"}} {
-		if code := run(t.Context(), args, new(bytes.Buffer), new(bytes.Buffer)); code != 2 {
-			t.Errorf("%q: exit status %d, want 2", args, code)
-		}
-	}
-	if code := run(t.Context(), []string{"-h"}, new(bytes.Buffer), new(bytes.Buffer)); code != 0 {
-		t.Errorf("-h: exit status %d", code)
-	}
+	drilltest.WrongFlags(t, func(args []string, stdout, stderr io.Writer) int {
+		return run(t.Context(), args, stdout, stderr)
+	}, map[string]string{"-redis redis://:x:y": "-redis", "-redis 127.0.0.1:1": "redisstreams: ", "-workers 0": "-workers is 0"})
 }

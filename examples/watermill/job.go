@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -14,6 +11,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
 
 	"github.com/oncebus/once/backends/memstore"
+	"github.com/oncebus/once/examples/drill"
 	"github.com/oncebus/once/examples/ledger"
 )
 
@@ -22,94 +20,38 @@ const (
 	window   = 512         // how many deliveries may be on their way
 )
 
-// config is what the flags say.
-type config struct {
-	messages                         int
-	duplicates, fail, panics, vanish float64
-	seed                             uint64
-	json, off, verbose               bool
-}
-
-func parseFlags(args []string, stderr io.Writer) (*config, error) {
-	c := &config{}
-	fs := flag.NewFlagSet("watermill", flag.ContinueOnError)
-	fs.SetOutput(stderr)
-	fs.IntVar(&c.messages, "messages", 5000, "how many `orders`")
-	fs.Float64Var(&c.duplicates, "duplicates", 0.3, "`share` of the orders that are sent again")
-	fs.Float64Var(&c.fail, "fail", 0.05, "`share` of the handler's runs that fail")
-	fs.Float64Var(&c.panics, "panic", 0.01, "`share` of the handler's runs that panic")
-	fs.Float64Var(&c.vanish, "vanish", 0.005, "`share` of the orders whose worker is gone, once, before the ack")
-	fs.Uint64Var(&c.seed, "seed", 1, "what all chance is derived from")
-	fs.BoolVar(&c.json, "json", false, "print the summary as JSON on the last line of the standard output")
-	fs.BoolVar(&c.off, "off", false, "switch the deduplication off, to see what the proof says then")
-	fs.BoolVar(&c.verbose, "v", false, "log what the libraries have to say")
-	if err := fs.Parse(args); err != nil {
-		return nil, err
-	}
-	var errs []error
-	check := func(ok bool, format string, args ...any) {
-		if !ok {
-			errs = append(errs, fmt.Errorf(format, args...))
-		}
-	}
-	check(fs.NArg() == 0, "%q is no flag", fs.Args())
-	check(c.messages >= 0, "-messages is %d, want 0 or more", c.messages)
-	for name, value := range map[string]float64{"duplicates": c.duplicates, "fail": c.fail, "panic": c.panics, "vanish": c.vanish} {
-		check(value >= 0 && value <= 1, "-%s is %v, want 0 to 1", name, value)
-	}
-	err := errors.Join(errs...)
-	if err != nil {
-		fmt.Fprintf(stderr, "watermill: %v\n", err)
-	}
-	return c, err
-}
-
 // run is the program without its process. It returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	c, err := parseFlags(args, stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return 2
+	c := &drill.Flags{
+		Messages: 5000, Trouble: drill.Trouble{Duplicates: 0.3, Fail: 0.05, Panic: 0.01, Vanish: 0.005},
 	}
-	j := &job{config: c, ledger: ledger.New(), logger: slog.New(slog.DiscardHandler), trouble: trouble{config: c},
-		onTheWay: make(chan struct{}, window)}
-	if c.verbose {
-		j.logger = slog.New(slog.NewTextHandler(stderr, nil))
+	c.Define("watermill", stderr)
+	if err := c.Parse(args, nil); err != nil {
+		return drill.Status(err)
 	}
+	store, err := memstore.New(nil)
+	if err != nil {
+		return c.Abort(err)
+	}
+	j := &job{Flags: c, ledger: ledger.New(), logger: c.Logger(), store: store, onTheWay: make(chan struct{}, window)}
 	j.pubsub = gochannel.NewGoChannel(gochannel.Config{}, watermill.NewSlogLogger(j.logger))
-	if j.store, err = memstore.New(nil); err != nil {
-		fmt.Fprintf(stderr, "watermill: %v\n", err)
-		return 2
-	}
 	begun := time.Now()
-	if err = j.work(ctx); err != nil {
-		fmt.Fprintf(stderr, "watermill: %v\n", err)
-	}
-	s := j.sumUp(time.Since(begun))
-	s.print(j, stdout, stderr)
-	switch {
-	case s.Lost != 0 || s.DoubleEffects != 0:
-		return 1
-	case err != nil:
-		return 2
-	}
-	return 0
+	err = j.work(ctx)
+	return j.Finish(ctx, err, j.sumUp(time.Since(begun)), j.ledger, stdout)
 }
 
 // publish sends the orders, and some of them again up to a hundred orders later, as a
 // publisher does that missed an answer. It returns when all are acked.
 func (j *job) publish(ctx context.Context) error {
 	var again []string
-	for n := 0; n < j.messages && ctx.Err() == nil; n++ {
+	for n := 0; n < j.Messages && ctx.Err() == nil; n++ {
 		id := fmt.Sprintf("order-%06d", n+1)
 		j.ledger.Accept(id)
-		if j.trouble.roll(id, "again", 0) < j.duplicates {
+		if j.Trouble.Again(id) {
 			again = append(again, id)
 		}
 		batch := []string{id}
-		if n%100 == 99 || n == j.messages-1 {
+		if n%100 == 99 || n == j.Messages-1 {
 			batch, again = append(batch, again...), nil
 		}
 		for _, id := range batch {
@@ -126,7 +68,7 @@ func (j *job) send(id string) error {
 	if err := j.begin(2); err != nil {
 		return err
 	}
-	j.trouble.published.Add(1)
+	j.published++
 	return j.pubsub.Publish("orders", message.NewMessage(id, []byte(id)))
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/watermillbus"
 	"github.com/oncebus/once/dedupe"
+	"github.com/oncebus/once/examples/drill"
 	"github.com/oncebus/once/examples/ledger"
 )
 
@@ -33,13 +34,13 @@ func main() {
 
 // job is one run of the program.
 type job struct {
-	*config
+	*drill.Flags
 	logger    *slog.Logger
 	ledger    *ledger.Ledger
 	pubsub    *gochannel.GoChannel
 	store     *memstore.Store // what remembers
 	processes []*process
-	trouble   trouble
+	published int64
 	onTheWay  chan struct{} // has an element for each delivery that is not acked
 }
 
@@ -81,7 +82,7 @@ func (p *process) start() error {
 		MaxAttempts: maxAttempts,
 		Backoff:     bus.Exponential(5*time.Millisecond, 50*time.Millisecond),
 		DeadLetter:  p.ledger.Watch(deadLetters),
-		ObserveOnly: p.off,
+		ObserveOnly: p.Off,
 		Logger:      p.logger,
 	})
 	if err != nil {
@@ -92,7 +93,7 @@ func (p *process) start() error {
 		return err
 	}
 	once := func(h bus.Handler) bus.Handler {
-		return p.trouble.vanishing(p.deduper.Wrap(h)) // around the Deduper: it is the worker that is gone
+		return p.Trouble.Vanishing(p.deduper.Wrap(h)) // around the Deduper: it is the worker that is gone
 	}
 	p.router.AddMiddleware(p.counted, watermillbus.Middleware(once, &watermillbus.Options{
 		Rejected: watermillbus.Discard, // the Deduper has stored it
@@ -114,7 +115,7 @@ func (p *process) start() error {
 
 // charge is the handler: no order may be charged twice.
 func (p *process) charge(msg *message.Message) error {
-	if err := p.trouble.strike(msg); err != nil {
+	if err := p.Trouble.Strike(msg.Context(), msg.UUID); err != nil {
 		return err // the claim is given back, and the order comes again
 	}
 	p.ledger.Charge(ledger.Effect{

@@ -72,6 +72,7 @@
 //	other           ended otherwise: the store was down, the lease was lost
 //	slow            handlers that ran for longer than the sender waited
 //	takeovers, lease_lost, lost_commits, store_down    as in examples/consumer
+//	given_up, vanished                                 0: nothing here does so
 //
 // of orders, from the ledger:
 //

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"io"
 	"log"
 	"log/slog"
@@ -19,7 +18,9 @@ import (
 	"github.com/oncebus/once/backends/redisstore"
 	"github.com/oncebus/once/dedupe"
 	"github.com/oncebus/once/dedupe/dedupehttp"
+	"github.com/oncebus/once/examples/drill"
 	"github.com/oncebus/once/examples/ledger"
+	"github.com/oncebus/once/examples/servers"
 )
 
 const (
@@ -40,30 +41,27 @@ func main() {
 // run is the program without its process. It returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	c, err := parseFlags(args, stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return 2
+	if err != nil {
+		return drill.Status(err)
 	}
-	return newJob(c, stderr).run(ctx, stdout, stderr)
+	return newJob(c).run(ctx, stdout)
 }
 
 // job is one run of the program.
 type job struct {
 	*config
-	trouble
 	ledger    *ledger.Ledger
 	logger    *slog.Logger
+	store     *servers.Redis
 	receivers []*receiver
 	sender    *sender
 }
 
 // setUp starts two receivers, which share nothing but the store: what the one works
 // on, the other learns from there.
-func (j *job) setUp(ctx context.Context, o *redis.Options) error {
+func (j *job) setUp(ctx context.Context) error {
 	for n := range 2 {
-		r := &receiver{job: j, number: n + 1, client: redis.NewClient(o)}
+		r := &receiver{job: j, number: n + 1, client: j.store.Connect(ctx)}
 		j.receivers = append(j.receivers, r)
 		if err := r.start(ctx); err != nil {
 			return err
@@ -76,7 +74,7 @@ func (j *job) setUp(ctx context.Context, o *redis.Options) error {
 type receiver struct {
 	*job
 	number  int
-	client  *redis.Client
+	client  redis.UniversalClient
 	deduper *dedupe.Deduper
 	server  *http.Server
 	url     string
@@ -90,11 +88,11 @@ func (r *receiver) start(ctx context.Context) error {
 	}
 	r.deduper, err = dedupe.New(store, &dedupe.Options{
 		Consumer:    "billing",
-		Namespace:   r.name,         // of this run
+		Namespace:   r.Run,          // of this run
 		Retention:   72 * time.Hour, // longer than any sender tries again
 		Lease:       lease,
 		LocalWait:   dedupe.Off, // the sender is told at once that its copy comes too early
-		ObserveOnly: r.off,
+		ObserveOnly: r.Off,
 		Logger:      r.logger,
 	})
 	if err != nil {
@@ -120,7 +118,7 @@ func (r *receiver) start(ctx context.Context) error {
 // charge is the handler: no order may be charged twice.
 func (r *receiver) charge(w http.ResponseWriter, q *http.Request) {
 	id := q.Header.Get("Webhook-Id")
-	if err := r.strike(q.Context(), id); err != nil {
+	if err := r.Trouble.Strike(q.Context(), id); err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway) // the id is given back, and the sender comes again
 		return
 	}

@@ -34,7 +34,7 @@ func newSender(j *job) *sender {
 	if err != nil {
 		panic(err) // a constant
 	}
-	return &sender{job: j, key: key, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: j.workers * 2}}}
+	return &sender{job: j, key: key, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: j.Workers * 2}}}
 }
 
 // run delivers all events, some at a time. When ctx ends, what is on its way is
@@ -43,14 +43,14 @@ func (s *sender) run(ctx context.Context) {
 	defer s.client.CloseIdleConnections()
 	numbers := make(chan int)
 	var workers sync.WaitGroup
-	for range s.workers {
+	for range s.Workers {
 		workers.Go(func() {
 			for n := range numbers {
 				s.deliver(ctx, n)
 			}
 		})
 	}
-	for n := 1; n <= s.messages && ctx.Err() == nil; n++ {
+	for n := 1; n <= s.Messages && ctx.Err() == nil; n++ {
 		select {
 		case numbers <- n:
 		case <-ctx.Done():
@@ -64,11 +64,11 @@ func (s *sender) run(ctx context.Context) {
 func (s *sender) deliver(ctx context.Context, n int) {
 	id := fmt.Sprintf("msg_%06d", n)
 	s.ledger.Accept(id)
-	if s.roll(id, "forged", 0) < s.forged {
+	if s.Roll(id, "forged", 0) < s.forged {
 		s.forge(ctx, id, n)
 	}
-	again := s.roll(id, "again", 0) < s.duplicates
-	atOnce := again && s.roll(id, "at once", 0) < 0.5
+	again := s.Trouble.Again(id)
+	atOnce := again && s.Roll(id, "at once", 0) < 0.5
 	var twin sync.WaitGroup
 	if atOnce {
 		twin.Go(func() { s.insist(ctx, id, n+1, "twin") })
@@ -86,8 +86,8 @@ func (s *sender) deliver(ctx context.Context, n int) {
 // insist tries until the event is taken, and reports whether it was.
 func (s *sender) insist(ctx context.Context, id string, receiver int, which string) bool {
 	pause := firstPause
-	for try := range int64(maxTries) {
-		if s.try(ctx, id, receiver+int(try), s.roll(id, which+" drop", try), s.roll(id, which+" when", try)) {
+	for try := range maxTries {
+		if s.try(ctx, id, receiver+try, s.Roll(id, which+" drop", try), s.Roll(id, which+" when", try)) {
 			return true
 		}
 		timer := time.NewTimer(pause)
