@@ -28,6 +28,9 @@ type Deduper struct {
 	keeper   *keeper
 	finished *finished
 
+	// shortcut says that remembers may answer: nobody is to be told of it.
+	shortcut bool
+
 	active  atomic.Int64
 	closing atomic.Bool
 	drained chan struct{}
@@ -59,7 +62,8 @@ func New(store claim.Store, o *Options) (*Deduper, error) {
 	d.abort, d.stop = context.WithCancel(context.Background())
 	d.claims.timeout = d.opts.ClaimTimeout
 	d.commits.timeout, d.commits.detached = d.opts.CommitTimeout, true
-	d.memory = newMemory(d.opts.MemorySize, d.opts.MemoryTTL)
+	d.memory = newMemory(d.opts.MemorySize, d.opts.MemoryTTL, d.opts.Namespace)
+	d.shortcut = !d.opts.ObserveOnly && d.opts.Observer.Decided == nil && d.opts.Observer.Settled == nil
 	d.flights = newFlights()
 	d.circuit = &circuit{threshold: d.opts.CircuitThreshold, first: d.opts.CircuitCooldown,
 		cooldown: d.opts.CircuitCooldown, changed: d.circuitChanged}

@@ -18,13 +18,32 @@ import (
 // it makes sense to try again. Options.DeadLetter and OnDuplicate are for
 // messages and not called.
 func (d *Deduper) Do(ctx context.Context, id Identity, fn func(ctx context.Context) ([]byte, error)) (Result, error) {
-	key, err := d.key(id)
+	if d.remembers(&id) {
+		return Result{Duplicate: true}, nil
+	}
+	key, err := d.key(&id)
 	if err != nil {
 		return Result{}, bus.Reject(fmt.Errorf("%w: %w", ErrNoID, err))
 	}
 	a := newAttempt()
 	a.key, a.fp, a.fn = key, id.Fingerprint, fn
 	return d.process(ctx, a)
+}
+
+// remembers reports whether this process remembers id as done, and counts the
+// duplicate. It is a short cut for what there may be most of, and needs neither a
+// key nor an attempt: for all that is not so simple, or is to be told to somebody,
+// it reports false.
+func (d *Deduper) remembers(id *Identity) bool {
+	if !d.shortcut || id.Namespace != "" || d.closing.Load() {
+		return false
+	}
+	fp, found := d.memory.findID(id.ID, d.now())
+	if !found || fp != id.Fingerprint {
+		return false
+	}
+	d.count.remembered.Add(1)
+	return true
 }
 
 // Wrap returns a bus.Handler that runs h at most once for each message id, as far
@@ -99,7 +118,7 @@ func (d *Deduper) unidentified(ctx context.Context, a *attempt, err error) error
 
 // recall answers a from what this process remembers at now, if it can.
 func (d *Deduper) recall(ctx context.Context, a *attempt, now time.Duration) (result Result, ok bool, err error) {
-	fp, found := d.memory.find(a.key.Digest(), now)
+	fp, found := d.memory.find(&a.key, now)
 	// Where only one of the two has a fingerprint, the store may know another.
 	if found && fp.IsZero() == a.fp.IsZero() {
 		if fp.Differs(a.fp) {
@@ -184,7 +203,7 @@ func (d *Deduper) declined(ctx context.Context, a *attempt) (Result, error) {
 	switch v.Outcome {
 	case claim.Done:
 		if v.Result == nil && !v.Omitted {
-			d.memory.add(a.key.Digest(), a.fp, v.Remaining, d.now())
+			d.memory.add(&a.key, a.fp, v.Remaining, d.now())
 		}
 		return d.duplicate(ctx, a, FromStore, v)
 	case claim.Pending:

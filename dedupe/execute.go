@@ -229,7 +229,7 @@ func (d *Deduper) endedDone(a *attempt, leaseErr error) (Result, error) {
 		d.count.lateCommits.Add(1)
 	}
 	if c := &a.op.Completion; c.Result == nil && !c.Omitted {
-		d.memory.add(a.key.Digest(), a.fp, c.Retention, a.ending)
+		d.memory.add(&a.key, a.fp, c.Retention, a.ending)
 	}
 	return result, nil
 }

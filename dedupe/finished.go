@@ -121,7 +121,7 @@ func (f *finished) settle(w *work, op *claim.Op) {
 			f.d.count.recoveredCommits.Add(1)
 		}
 		if c := &op.Completion; c.Result == nil && !c.Omitted {
-			f.d.memory.add(op.Key.Digest(), w.fp, c.Retention, f.d.now())
+			f.d.memory.add(&op.Key, w.fp, c.Retention, f.d.now())
 		}
 	}
 }

@@ -81,11 +81,12 @@ func ByCloudEvent(m *bus.Message) (Identity, error) {
 func PayloadFingerprint(m *bus.Message) claim.Fingerprint { return claim.FingerprintOf(m.Data) }
 
 // key returns the claim key of an identity.
-func (d *Deduper) key(id Identity) (claim.Key, error) {
-	if id.Namespace == "" {
-		id.Namespace = d.opts.Namespace
+func (d *Deduper) key(id *Identity) (claim.Key, error) {
+	namespace := id.Namespace
+	if namespace == "" {
+		namespace = d.opts.Namespace
 	}
-	key, err := claim.NewKey(id.Namespace, d.opts.Consumer, claim.MessageID(id.ID))
+	key, err := claim.NewKey(namespace, d.opts.Consumer, claim.MessageID(id.ID))
 	if id.Place.IsZero() {
 		return key, err
 	}
@@ -111,7 +112,7 @@ func (d *Deduper) identify(a *attempt) error {
 			id.Fingerprint = d.opts.Fingerprint(a.msg)
 		}
 		a.fp = id.Fingerprint
-		if a.key, err = d.key(id); err != nil {
+		if a.key, err = d.key(&id); err != nil {
 			err = fmt.Errorf("%w: %w", ErrNoID, err)
 		}
 	}

@@ -1,8 +1,7 @@
 package dedupe
 
 import (
-	"encoding/binary"
-	"math/rand/v2"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -16,9 +15,46 @@ const memoryShards = 16
 // "done" is a fact that stays true, until its entry ends. Its times are those of
 // one monotonic clock, which the callers read.
 type memory struct {
-	ttl    time.Duration
-	factor uint64 // of the hash: odd, and unknown to who chooses ids
+	namespace string
+	ttl       time.Duration
+	// seed is of the hash, and unknown to who chooses ids: whoever knew it could
+	// choose such as crowd one place of an index.
+	seed   maphash.Seed
 	shards [memoryShards]memoryShard
+}
+
+// maxShortID is how many bytes an id may have to be remembered as it is. A UUID in
+// text has 36.
+const maxShortID = 47
+
+// memoryID is what the memory knows an id by: the id itself if it is short and in
+// the Deduper's own namespace, so that a duplicate is recognised without a digest
+// being made, and otherwise the key's digest. Neither can be taken for another.
+type memoryID struct {
+	length uint8 // of the id, or digestLength
+	bytes  [maxShortID]byte
+}
+
+const digestLength = 0xff
+
+// shortID returns what an id is remembered by that has up to maxShortID bytes.
+func shortID(id string) (m memoryID) {
+	m.length = uint8(copy(m.bytes[:], id))
+	return m
+}
+
+func digestID(d claim.Digest) (m memoryID) {
+	m.length = digestLength
+	copy(m.bytes[:], d[:])
+	return m
+}
+
+// idOf returns what key is remembered by.
+func (m *memory) idOf(key *claim.Key) memoryID {
+	if id := key.ID(); len(id) <= maxShortID && key.Namespace() == m.namespace {
+		return shortID(string(id))
+	}
+	return digestID(key.Digest())
 }
 
 // memoryShard keeps its entries in a ring, in the order in which they came, and
@@ -37,7 +73,7 @@ type memoryShard struct {
 }
 
 type memoryEntry struct {
-	digest      claim.Digest
+	id          memoryID
 	fingerprint claim.Fingerprint
 	until       time.Duration
 	forgotten   bool // and in the index no more
@@ -50,35 +86,42 @@ type memoryCell struct {
 	place uint32 // in the ring, plus one; zero: the cell is free
 }
 
-// newMemory returns a memory of about size ids, or nil, which remembers none.
-func newMemory(size int, ttl time.Duration) *memory {
+// newMemory returns a memory of about size ids, most of them in namespace, or nil,
+// which remembers none.
+func newMemory(size int, ttl time.Duration, namespace string) *memory {
 	if size == Off {
 		return nil
 	}
-	m := &memory{ttl: ttl, factor: rand.Uint64() | 1}
+	m := &memory{namespace: namespace, ttl: ttl, seed: maphash.MakeSeed()}
 	for i := range m.shards {
 		m.shards[i].size = (size + memoryShards - 1) / memoryShards
 	}
 	return m
 }
 
-// locate returns where to look for digest. Whoever knew the factor could choose
-// ids whose digests crowd one place of an index.
-func (m *memory) locate(digest claim.Digest) (s *memoryShard, hash uint32) {
-	return &m.shards[digest[0]%memoryShards], uint32(binary.LittleEndian.Uint64(digest[8:]) * m.factor >> 32)
+// locate returns where to look for id.
+func (m *memory) locate(id *memoryID) (s *memoryShard, hash uint32) {
+	bytes := id.bytes[:]
+	if int(id.length) < len(bytes) {
+		bytes = bytes[:id.length]
+	}
+	h := maphash.Bytes(m.seed, bytes)
+	return &m.shards[h%memoryShards], uint32(h >> 32)
 }
 
 // add remembers at now a done id for the memory's ttl, or for retention if that
 // is shorter.
-func (m *memory) add(digest claim.Digest, fp claim.Fingerprint, retention, now time.Duration) {
-	if m == nil {
-		return
+func (m *memory) add(key *claim.Key, fp claim.Fingerprint, retention, now time.Duration) {
+	if m != nil {
+		m.put(memoryEntry{id: m.idOf(key), fingerprint: fp, until: now + min(m.ttl, retention)})
 	}
-	e := memoryEntry{digest: digest, fingerprint: fp, until: now + min(m.ttl, retention)}
-	s, hash := m.locate(digest)
+}
+
+func (m *memory) put(e memoryEntry) {
+	s, hash := m.locate(&e.id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if cell, ok := s.find(digest, hash); ok {
+	if cell, ok := s.find(&e.id, hash); ok {
 		s.ring[s.index[cell].place-1] = e
 		return
 	}
@@ -93,24 +136,39 @@ func (m *memory) add(digest claim.Digest, fp claim.Fingerprint, retention, now t
 		place = s.oldest
 		s.oldest = (place + 1) % s.size
 		if old := &s.ring[place]; !old.forgotten {
-			_, oldHash := m.locate(old.digest)
-			s.drop(old.digest, oldHash)
+			_, oldHash := m.locate(&old.id)
+			s.drop(&old.id, oldHash)
 		}
 		s.ring[place] = e
 	}
 	s.enter(hash, place)
 }
 
-// find reports whether the id is remembered at now as done, and with which
+// find reports whether the key is remembered at now as done, and with which
 // fingerprint.
-func (m *memory) find(digest claim.Digest, now time.Duration) (claim.Fingerprint, bool) {
+func (m *memory) find(key *claim.Key, now time.Duration) (claim.Fingerprint, bool) {
 	if m == nil {
 		return claim.Fingerprint{}, false
 	}
-	s, hash := m.locate(digest)
+	id := m.idOf(key)
+	return m.get(&id, now)
+}
+
+// findID is find for an id in the memory's namespace of which no key was made. It
+// knows none that is long.
+func (m *memory) findID(id string, now time.Duration) (claim.Fingerprint, bool) {
+	if m == nil || len(id) > maxShortID {
+		return claim.Fingerprint{}, false
+	}
+	short := shortID(id)
+	return m.get(&short, now)
+}
+
+func (m *memory) get(id *memoryID, now time.Duration) (claim.Fingerprint, bool) {
+	s, hash := m.locate(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	cell, ok := s.find(digest, hash)
+	cell, ok := s.find(id, hash)
 	if !ok {
 		return claim.Fingerprint{}, false
 	}
@@ -118,15 +176,16 @@ func (m *memory) find(digest claim.Digest, now time.Duration) (claim.Fingerprint
 	return e.fingerprint, now < e.until
 }
 
-// forget drops the id.
-func (m *memory) forget(digest claim.Digest) {
+// forget drops the key.
+func (m *memory) forget(key *claim.Key) {
 	if m == nil {
 		return
 	}
-	s, hash := m.locate(digest)
+	id := m.idOf(key)
+	s, hash := m.locate(&id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.drop(digest, hash)
+	s.drop(&id, hash)
 }
 
 // home returns the cell in which the search for hash begins.
@@ -137,7 +196,7 @@ func (s *memoryShard) home(hash uint32) int {
 func (s *memoryShard) next(cell int) int { return (cell + 1) & (len(s.index) - 1) }
 
 // find returns the cell of an id.
-func (s *memoryShard) find(digest claim.Digest, hash uint32) (cell int, ok bool) {
+func (s *memoryShard) find(id *memoryID, hash uint32) (cell int, ok bool) {
 	if len(s.index) == 0 {
 		return 0, false
 	}
@@ -145,7 +204,7 @@ func (s *memoryShard) find(digest claim.Digest, hash uint32) (cell int, ok bool)
 		switch c := s.index[cell]; {
 		case c.place == 0:
 			return 0, false
-		case c.hash == hash && s.ring[c.place-1].digest == digest:
+		case c.hash == hash && s.ring[c.place-1].id == *id:
 			return cell, true
 		}
 	}
@@ -162,8 +221,8 @@ func (s *memoryShard) enter(hash uint32, place int) {
 
 // drop takes an id out of the index, if it is there, and moves those cells up
 // that were put behind it for want of room.
-func (s *memoryShard) drop(digest claim.Digest, hash uint32) {
-	free, ok := s.find(digest, hash)
+func (s *memoryShard) drop(id *memoryID, hash uint32) {
+	free, ok := s.find(id, hash)
 	if !ok {
 		return
 	}
@@ -184,7 +243,7 @@ func (s *memoryShard) grow(m *memory) {
 	s.index = make([]memoryCell, max(16, 2*len(s.index)))
 	for place := range s.ring {
 		if e := &s.ring[place]; !e.forgotten {
-			_, hash := m.locate(e.digest)
+			_, hash := m.locate(&e.id)
 			s.enter(hash, place)
 		}
 	}

@@ -45,7 +45,7 @@ func (d *Deduper) repair(id Identity, change func(claim.Inspector, claim.Key) er
 		return err
 	}
 	d.finished.drop(key.Digest())
-	d.memory.forget(key.Digest())
+	d.memory.forget(&key)
 	return nil
 }
 
@@ -54,7 +54,7 @@ func (d *Deduper) inspector(id Identity) (claim.Inspector, claim.Key, error) {
 	if !ok {
 		return nil, claim.Key{}, ErrNoInspector
 	}
-	key, err := d.key(id)
+	key, err := d.key(&id)
 	if err != nil {
 		return nil, claim.Key{}, fmt.Errorf("%w: %w", ErrNoID, err)
 	}

@@ -96,7 +96,7 @@ type Options struct {
 	OnDuplicate func(ctx context.Context, m *bus.Message, r Result) error
 
 	// MemorySize is how many finished ids are remembered in this process.
-	// Defaults to 65,536, about 4 MiB; Off remembers none.
+	// Defaults to 65,536, about 6 MiB; Off remembers none.
 	MemorySize int
 	// MemoryTTL is how long an id is remembered here, and so how long an
 	// operator's Forget may go unnoticed. Defaults to, and is at most, a minute.

@@ -77,6 +77,9 @@ type counters struct {
 	unknownCommits, laterCommits                     atomic.Int64
 	storeDown, failedOpen, missingID, passedThrough  atomic.Int64
 	busy, observed                                   atomic.Int64
+
+	// remembered is how many deliveries were duplicates that took the short cut.
+	remembered atomic.Int64
 }
 
 // duplicate counts a key found done since age.
@@ -94,10 +97,11 @@ func (c *counters) duplicate(age time.Duration) {
 // rise, so sums may be off by the messages in progress.
 func (d *Deduper) Stats() Stats {
 	c := &d.count
+	remembered := c.remembered.Load()
 	return Stats{
-		Deliveries: c.deliveries.Load(), Runs: c.runs.Load(),
+		Deliveries: c.deliveries.Load() + remembered, Runs: c.runs.Load(),
 		Succeeded: c.succeeded.Load(), Failed: c.failed.Load(), Panicked: c.panicked.Load(),
-		Duplicates: c.duplicates.Load(), MemoryHits: c.memoryHits.Load(),
+		Duplicates: c.duplicates.Load() + remembered, MemoryHits: c.memoryHits.Load() + remembered,
 		OldestDuplicate: time.Duration(c.oldestDuplicate.Load()), Pending: c.pending.Load(),
 		Dead: c.dead.Load(), Mismatched: c.mismatched.Load(), Parked: c.parked.Load(), Died: c.died.Load(),
 		DeadLettered: c.deadLettered.Load(), SinkFailed: c.sinkFailed.Load(),
