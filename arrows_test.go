@@ -53,7 +53,7 @@ func packages(t *testing.T) (own map[string]listed, standard map[string]bool) {
 // house returns the part of the module to which a package belongs.
 func house(path string) string {
 	first, rest, nested := strings.Cut(path, "/")
-	if first == "bus" && nested {
+	if first == "bus" && nested && !strings.HasPrefix(rest, "internal/") {
 		return "adapter"
 	}
 	if first == "dedupe" && rest != "" {

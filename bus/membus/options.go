@@ -1,11 +1,11 @@
 package membus
 
 import (
-	"fmt"
 	"runtime"
 	"time"
 
 	"github.com/oncebus/once/bus"
+	"github.com/oncebus/once/bus/internal/defaults"
 )
 
 // Options are the settings of a Bus. The zero value is useful.
@@ -30,24 +30,14 @@ func (o *Options) withDefaults() (Options, error) {
 	if o != nil {
 		c = *o
 	}
-	if c.AckWait == 0 {
-		c.AckWait = 30 * time.Second
-	}
+	fill := defaults.Of("membus: Options")
+	fill.Duration("AckWait", &c.AckWait, 30*time.Second)
+	fill.Int("MaxDeliver", &c.MaxDeliver, 0)
+	fill.Int("Limit", &c.Limit, 65536)
 	if c.Backoff == nil {
 		c.Backoff = bus.Exponential(100*time.Millisecond, 30*time.Second)
 	}
-	if c.Limit == 0 {
-		c.Limit = 65536
-	}
-	switch {
-	case c.AckWait < 0:
-		return c, fmt.Errorf("membus: Options.AckWait is negative: %v", c.AckWait)
-	case c.MaxDeliver < 0:
-		return c, fmt.Errorf("membus: Options.MaxDeliver is negative: %d", c.MaxDeliver)
-	case c.Limit < 0:
-		return c, fmt.Errorf("membus: Options.Limit is negative: %d", c.Limit)
-	}
-	return c, nil
+	return c, fill.Err()
 }
 
 // ConsumeOptions are the settings of one consumer of a Bus. The zero value is
@@ -68,22 +58,9 @@ func (o *ConsumeOptions) withDefaults() (ConsumeOptions, error) {
 	if o != nil {
 		c = *o
 	}
-	if c.Workers == 0 {
-		c.Workers = runtime.GOMAXPROCS(0)
-	}
-	if c.BatchSize == 0 {
-		c.BatchSize = 100
-	}
-	if c.DrainTimeout == 0 {
-		c.DrainTimeout = 30 * time.Second
-	}
-	switch {
-	case c.Workers < 0:
-		return c, fmt.Errorf("membus: ConsumeOptions.Workers is negative: %d", c.Workers)
-	case c.BatchSize < 0:
-		return c, fmt.Errorf("membus: ConsumeOptions.BatchSize is negative: %d", c.BatchSize)
-	case c.DrainTimeout < 0:
-		return c, fmt.Errorf("membus: ConsumeOptions.DrainTimeout is negative: %v", c.DrainTimeout)
-	}
-	return c, nil
+	fill := defaults.Of("membus: ConsumeOptions")
+	fill.Int("Workers", &c.Workers, runtime.GOMAXPROCS(0))
+	fill.Int("BatchSize", &c.BatchSize, 100)
+	fill.Duration("DrainTimeout", &c.DrainTimeout, 30*time.Second)
+	return c, fill.Err()
 }

@@ -1,12 +1,12 @@
 package natsbus
 
 import (
-	"fmt"
 	"log/slog"
 	"runtime"
 	"time"
 
 	"github.com/oncebus/once/bus"
+	"github.com/oncebus/once/bus/internal/defaults"
 )
 
 // Options are the settings of a Consumer. The zero value is useful.
@@ -56,32 +56,18 @@ func (o *Options) withDefaults() (Options, error) {
 	if o != nil {
 		c = *o
 	}
-	if c.BatchSize == 0 {
-		c.BatchSize = 100
-	}
+	fill := defaults.Of("natsbus: Options")
+	fill.Int("Workers", &c.Workers, 0)
+	fill.Int("BatchSize", &c.BatchSize, 100)
+	fill.Duration("AckTimeout", &c.AckTimeout, 2*time.Second)
+	fill.Duration("DrainTimeout", &c.DrainTimeout, 30*time.Second)
 	if c.Backoff == nil {
 		c.Backoff = bus.Exponential(500*time.Millisecond, time.Minute)
-	}
-	if c.AckTimeout == 0 {
-		c.AckTimeout = 2 * time.Second
-	}
-	if c.DrainTimeout == 0 {
-		c.DrainTimeout = 30 * time.Second
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	switch {
-	case c.Workers < 0:
-		return c, fmt.Errorf("natsbus: Options.Workers is negative: %d", c.Workers)
-	case c.BatchSize < 0:
-		return c, fmt.Errorf("natsbus: Options.BatchSize is negative: %d", c.BatchSize)
-	case c.AckTimeout < 0:
-		return c, fmt.Errorf("natsbus: Options.AckTimeout is negative: %v", c.AckTimeout)
-	case c.DrainTimeout < 0:
-		return c, fmt.Errorf("natsbus: Options.DrainTimeout is negative: %v", c.DrainTimeout)
-	}
-	return c, nil
+	return c, fill.Err()
 }
 
 // workers returns Workers or its default for Consume.

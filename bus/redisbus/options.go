@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/oncebus/once/bus"
+	"github.com/oncebus/once/bus/internal/defaults"
 )
 
 // Options are the settings of a Consumer. The zero value is useful where the
@@ -81,42 +82,21 @@ func (o *Options) withDefaults() (Options, error) {
 	if o != nil {
 		c = *o
 	}
-	for _, d := range []struct {
-		name     string
-		value    *time.Duration
-		standard time.Duration
-	}{
-		{"MinIdle", &c.MinIdle, 30 * time.Second},
-		{"ClaimInterval", &c.ClaimInterval, 0}, // by MinIdle
-		{"TrimEvery", &c.TrimEvery, 0},
-		{"ForgetAfter", &c.ForgetAfter, time.Hour},
-		{"AckTimeout", &c.AckTimeout, 2 * time.Second},
-		{"DrainTimeout", &c.DrainTimeout, 30 * time.Second},
-	} {
-		if *d.value < 0 {
-			return c, fmt.Errorf("redisbus: Options.%s is negative: %v", d.name, *d.value)
-		}
-		if *d.value == 0 {
-			*d.value = d.standard
-		}
-	}
-	for _, n := range []struct {
-		name     string
-		value    *int
-		standard int
-	}{{"Workers", &c.Workers, 0}, {"BatchSize", &c.BatchSize, 100}, {"MaxWaiting", &c.MaxWaiting, 10_000}} {
-		if *n.value < 0 {
-			return c, fmt.Errorf("redisbus: Options.%s is negative: %d", n.name, *n.value)
-		}
-		if *n.value == 0 {
-			*n.value = n.standard
-		}
+	fill := defaults.Of("redisbus: Options")
+	fill.Duration("MinIdle", &c.MinIdle, 30*time.Second)
+	fill.Duration("ClaimInterval", &c.ClaimInterval, c.MinIdle/4)
+	fill.Duration("TrimEvery", &c.TrimEvery, 0)
+	fill.Duration("ForgetAfter", &c.ForgetAfter, time.Hour)
+	fill.Duration("AckTimeout", &c.AckTimeout, 2*time.Second)
+	fill.Duration("DrainTimeout", &c.DrainTimeout, 30*time.Second)
+	fill.Int("Workers", &c.Workers, 0)
+	fill.Int("BatchSize", &c.BatchSize, 100)
+	fill.Int("MaxWaiting", &c.MaxWaiting, 10_000)
+	if err := fill.Err(); err != nil {
+		return c, err
 	}
 	if c.MinIdle%time.Millisecond != 0 {
 		return c, fmt.Errorf("redisbus: Options.MinIdle is %v, want whole milliseconds", c.MinIdle)
-	}
-	if c.ClaimInterval == 0 {
-		c.ClaimInterval = c.MinIdle / 4
 	}
 	if c.CreateFrom != "" && c.CreateFrom != "$" && !isEntryID(c.CreateFrom) {
 		return c, fmt.Errorf("redisbus: Options.CreateFrom is %q, want \"0\", \"$\" or the id of an entry", c.CreateFrom)

@@ -9,6 +9,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/oncebus/once/bus"
+	"github.com/oncebus/once/bus/internal/defaults"
 )
 
 // Options are the settings of Middleware and Consume. The zero value is useful.
@@ -53,32 +54,16 @@ func (o *Options) withDefaults() (Options, error) {
 	if o != nil {
 		c = *o
 	}
-	for _, d := range []struct {
-		name     string
-		value    *time.Duration
-		standard time.Duration
-	}{
-		{"MaxHold", &c.MaxHold, 10 * time.Second},
-		{"Pause", &c.Pause, 0}, // by MaxHold
-		{"DrainTimeout", &c.DrainTimeout, 30 * time.Second},
-	} {
-		if *d.value < 0 {
-			return c, fmt.Errorf("watermillbus: Options.%s is negative: %v", d.name, *d.value)
-		}
-		if *d.value == 0 {
-			*d.value = d.standard
-		}
+	fill := defaults.Of("watermillbus: Options")
+	fill.Duration("MaxHold", &c.MaxHold, 10*time.Second)
+	fill.Duration("Pause", &c.Pause, min(100*time.Millisecond, c.MaxHold))
+	fill.Duration("DrainTimeout", &c.DrainTimeout, 30*time.Second)
+	fill.Int("Workers", &c.Workers, 8*runtime.GOMAXPROCS(0))
+	if err := fill.Err(); err != nil {
+		return c, err
 	}
-	if c.Pause == 0 {
-		c.Pause = min(100*time.Millisecond, c.MaxHold)
-	}
-	switch {
-	case c.Pause > c.MaxHold:
+	if c.Pause > c.MaxHold {
 		return c, fmt.Errorf("watermillbus: Options.Pause is %v, more than MaxHold, %v", c.Pause, c.MaxHold)
-	case c.Workers < 0:
-		return c, fmt.Errorf("watermillbus: Options.Workers is negative: %d", c.Workers)
-	case c.Workers == 0:
-		c.Workers = 8 * runtime.GOMAXPROCS(0)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
