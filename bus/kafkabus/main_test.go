@@ -2,6 +2,7 @@ package kafkabus_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -14,9 +15,15 @@ import (
 
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/kafkabus"
+	"github.com/oncebus/once/testutil/kafkatest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Tests wait and hardly compute, so many go side by side on few cores. The
+	// command line overrules it.
+	_ = flag.Set("test.parallel", "32")
+	goleak.VerifyTestMain(kafkatest.Tests(m))
+}
 
 // cluster is a Kafka cluster for tests.
 type cluster struct {
@@ -24,6 +31,7 @@ type cluster struct {
 	fake  *kfake.Cluster // nil for a real one
 }
 
+// newCluster returns a fake one.
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	fake, err := kfake.NewCluster(kfake.NumBrokers(1))
@@ -32,6 +40,23 @@ func newCluster(t testing.TB) *cluster {
 	}
 	t.Cleanup(fake.Close)
 	return &cluster{addrs: fake.ListenAddrs(), fake: fake}
+}
+
+// realCluster returns the one that the tests share.
+func realCluster(t testing.TB) *cluster {
+	t.Helper()
+	return &cluster{addrs: []string{kafkatest.Start(t).Addr}}
+}
+
+// clusters runs a test on a fake and on a real cluster.
+func clusters(t *testing.T, run func(t *testing.T, c *cluster)) {
+	t.Helper()
+	for name, start := range map[string]func(testing.TB) *cluster{"kfake": newCluster, "Kafka": realCluster} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, start(t))
+		})
+	}
 }
 
 // topic is one of a cluster, with a group of its own.

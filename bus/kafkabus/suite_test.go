@@ -58,12 +58,14 @@ func suite(t testing.TB, tp *topic, order kafkabus.Order) *bustest.Harness {
 
 func TestSuite(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	bustest.Run(t, func(t testing.TB) *bustest.Harness { return suite(t, c.topic(t, 1), kafkabus.Unordered) })
+	clusters(t, func(t *testing.T, c *cluster) {
+		bustest.Run(t, func(t testing.TB) *bustest.Harness { return suite(t, c.topic(t, 1), kafkabus.Unordered) })
+	})
 }
 
 func TestSuiteByKey(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	bustest.Run(t, func(t testing.TB) *bustest.Harness { return suite(t, c.topic(t, 1), kafkabus.ByKey) })
+	clusters(t, func(t *testing.T, c *cluster) {
+		bustest.Run(t, func(t testing.TB) *bustest.Harness { return suite(t, c.topic(t, 1), kafkabus.ByKey) })
+	})
 }
