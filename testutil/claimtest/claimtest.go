@@ -55,7 +55,7 @@ func allCases() []testCase {
 		extendCases, doneCases, deadCases, releaseCases,
 		retentionCases, fenceCases,
 		keyCases, invalidCases(), contextCases, errorCases,
-		concurrencyCases, batchCases, inspectCases,
+		concurrencyCases, batchCases, inspectCases, operatorCases,
 	)
 }
 
