@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"os"
 	"testing"
 	"time"
 
@@ -19,6 +20,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if text := os.Getenv(workerEnv); text != "" {
+		if err := runWorker(text); err != nil {
+			fmt.Fprintln(os.Stderr, "worker:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	// Tests wait and hardly compute, so many go side by side on few cores. The
 	// command line overrules it.
 	_ = flag.Set("test.parallel", "32")
@@ -34,7 +42,7 @@ type cluster struct {
 // newCluster returns a fake one.
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
-	fake, err := kfake.NewCluster(kfake.NumBrokers(1))
+	fake, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(100*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,10 +138,12 @@ func (tp *topic) publish(t testing.TB, partition int32, data ...string) {
 // committed returns the group's offset of a partition, or -1.
 func (tp *topic) committed(t testing.TB, partition int32) int64 {
 	t.Helper()
-	offsets, err := kadm.NewClient(tp.producer).FetchOffsets(t.Context(), tp.group)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var offsets kadm.OffsetResponses
+	until(t, func() (ok bool) { // a coordinator that has just started refuses at first
+		var err error
+		offsets, err = kadm.NewClient(tp.producer).FetchOffsets(t.Context(), tp.group)
+		return err == nil
+	})
 	if o, ok := offsets.Lookup(tp.name, partition); ok {
 		return o.At
 	}
@@ -177,7 +187,12 @@ func within[E any](t testing.TB, ch <-chan E, what string) E {
 // until waits for cond as long as nothing but a failure takes.
 func until(t testing.TB, cond func() bool) {
 	t.Helper()
-	tick, over := time.NewTicker(5*time.Millisecond), time.After(20*time.Second)
+	untilWithin(t, 20*time.Second, cond)
+}
+
+func untilWithin(t testing.TB, limit time.Duration, cond func() bool) {
+	t.Helper()
+	tick, over := time.NewTicker(5*time.Millisecond), time.After(limit)
 	defer tick.Stop()
 	for !cond() {
 		select {

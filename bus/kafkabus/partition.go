@@ -58,6 +58,9 @@ type partition struct {
 
 var seed = maphash.MakeSeed()
 
+// laneOf returns the lane of a key. Who chooses keys cannot choose lanes.
+func laneOf(key []byte, lanes int) int { return int(maphash.Bytes(seed, key) % uint64(lanes)) }
+
 // add takes records that were fetched, in their order.
 func (p *partition) add(records []*kgo.Record) {
 	p.mu.Lock()
@@ -68,7 +71,7 @@ func (p *partition) add(records []*kgo.Record) {
 	for _, r := range records {
 		d := &delivery{record: r, msg: message(r, p.log, p.opts.ID), lane: &p.lanes[0]}
 		if p.opts.Order == ByKey {
-			d.lane = &p.lanes[maphash.Bytes(seed, r.Key)%uint64(len(p.lanes))]
+			d.lane = &p.lanes[laneOf(r.Key, len(p.lanes))]
 		}
 		d.lane.queue = append(d.lane.queue, d)
 		p.open = append(p.open, d)

@@ -2,6 +2,8 @@ package kafkabus_test
 
 import (
 	"context"
+	"crypto/rand"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,6 +13,18 @@ import (
 	"github.com/oncebus/once/bus/kafkabus"
 	"github.com/oncebus/once/testutil/bustest"
 )
+
+// lanes is how many workers a case has that wants all of them to work at once.
+const lanes = 4
+
+// inLane returns a key for one of so many lanes.
+func inLane(lane int) []byte {
+	for {
+		if key := []byte(rand.Text()); kafkabus.LaneOf(key, lanes) == lane {
+			return key
+		}
+	}
+}
 
 // suite returns a harness on a topic with one partition. What is abandoned comes
 // again after the ack wait.
@@ -23,9 +37,10 @@ func suite(t testing.TB, tp *topic, order kafkabus.Order) *bustest.Harness {
 		}
 		return tp.open(t, o)
 	}
+	var published atomic.Int64
 	return &bustest.Harness{
 		Publish: func(ctx context.Context, id string, header bus.Header, data []byte) error {
-			r := &kgo.Record{Value: data, Key: []byte(id)}
+			r := &kgo.Record{Value: data, Key: inLane(int(published.Add(1)) % lanes)}
 			if id != "" {
 				r.Headers = append(r.Headers, kgo.RecordHeader{Key: "id", Value: []byte(id)})
 			}

@@ -1,0 +1,4 @@
+package kafkabus
+
+// LaneOf is laneOf.
+var LaneOf = laneOf
