@@ -42,10 +42,16 @@ func SQLite(t testing.TB) Database {
 
 var memories atomic.Int64
 
-// SQLiteMemory returns a database in memory, which lives as long as one of its
-// connections. Open it once, and let it have one connection.
-func SQLiteMemory(testing.TB) Database {
-	return Database{"sqlite", fmt.Sprintf("file:memory%d?mode=memory&cache=shared", memories.Add(1))}
+// SQLiteMemory returns a database in memory, which lives as long as the test: a
+// connection of its own keeps it when a program drops the one that it has, as it
+// does with one whose statement was interrupted. Let it have one connection.
+func SQLiteMemory(t testing.TB) Database {
+	t.Helper()
+	d := Database{"sqlite", fmt.Sprintf("file:memory%d?mode=memory&cache=shared", memories.Add(1))}
+	if err := d.Open(t).PingContext(t.Context()); err != nil { // it stays in its pool
+		t.Fatalf("sqltest: %v", err)
+	}
+	return d
 }
 
 // shared are the servers of the test binary.
