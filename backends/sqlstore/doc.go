@@ -7,7 +7,7 @@
 // another that does nothing if the row has changed meanwhile; then both are done
 // again. So nothing is locked between two statements: a program that stands still
 // holds up nobody. Apply, of claim.Batcher, does the same for hundreds of rows at
-// a time.
+// a time, and calls of concurrent callers are combined (Options.NoCombining).
 //
 // [Migrate] makes the tables, or [Migrations] returns the statements for the
 // program's own migration tool. docs/sql.md says how to set up the database, what

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +24,13 @@ var postgresTypes = [len(columns)]string{
 	"bytea", "bytea", "bytea", "bytea", "bytea", "bytea", "bytea",
 }
 
+// alwaysTrue are compared with the least of all numbers. The planner expects of
+// each such comparison that a third of the rows pass, so that it counts on one row
+// in all and looks for each in the index. With the hundreds that there are it would
+// scan the table for them, as long as it is small when the plan is made, and keep
+// that plan for a minute after it has grown.
+var alwaysTrue = [...]string{"old_state", "old_fence", "old_expires", "old_attempt", "old_deadline", "fence", "expires"}
+
 func newPostgresTable(name, clock string) *postgresTable {
 	arrays, sets, names := []string{"$1::text::bytea[]"}, []string{}, []string{"digest"}
 	for i, column := range columns {
@@ -38,6 +46,9 @@ func newPostgresTable(name, clock string) *postgresTable {
 		arrays = append(arrays, fmt.Sprintf("$%d::text::bigint[]", len(arrays)+1))
 		names = append(names, "old_"+column)
 		where = append(where, fmt.Sprintf("coalesce(c.%s, 0) = n.old_%s", column, column))
+	}
+	for _, column := range alwaysTrue {
+		where = append(where, fmt.Sprintf("n.%s >= '%d'", column, math.MinInt64))
 	}
 	return &postgresTable{
 		// The array is read once by unnest; ANY would read it for every row of a scan,

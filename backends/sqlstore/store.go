@@ -11,7 +11,9 @@ import (
 // connection of its own and needs no closing. It implements claim.Store,
 // claim.Batcher and claim.Inspector.
 type Store struct {
-	claim.Singles
+	// Combiner has the methods of a single operation: those of callers side by
+	// side become batches.
+	*claim.Combiner
 
 	client   Client
 	dialect  Dialect
@@ -48,7 +50,16 @@ func NewClient(ctx context.Context, client Client, dialect Dialect, o *Options) 
 		return nil, invalid("%v is none of Postgres, MySQL and SQLite", dialect)
 	}
 	s := &Store{client: client, dialect: dialect, prefix: opts.Prefix, maxBatch: opts.MaxBatch}
-	s.Singles = claim.SinglesBy(s.applyOne)
+	combine := claim.CombinerOptions{MaxBatch: opts.MaxBatch}
+	if opts.NoCombining {
+		combine.MaxBatch = 1
+	}
+	if dialect == SQLite {
+		combine.MaxFlights = 1 // it has one writer
+	}
+	if s.Combiner, err = claim.NewCombiner(s, &combine); err != nil {
+		return nil, err
+	}
 	s.setClock(dialect.clock())
 	return s, s.check(ctx)
 }
