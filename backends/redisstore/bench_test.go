@@ -22,9 +22,8 @@ import (
 
 func BenchmarkContract(b *testing.B) {
 	s := redistest.Start(b)
-	claimtest.Benchmark(b, func(b testing.TB) *claimtest.Harness {
-		return harness(b, s.Client(), s.Prefix, s.Advance)
-	})
+	open := onServer(s.Client(), s.Prefix, s.Advance)
+	claimtest.Benchmark(b, func(b testing.TB) *claimtest.Harness { return open(b, plain()) })
 }
 
 // BenchmarkDeadlines measures what it costs to return in time on a client that

@@ -16,9 +16,9 @@ import (
 	"github.com/oncebus/once/testutil/redistest"
 )
 
-// The suite runs on a cluster in TestContractOnClusterUnderTheDocumentedACL;
-// here is what a cluster alone has.
+// TestContract runs on a cluster too; here is what a cluster alone has.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, 3)
 	client := c.Client()
 

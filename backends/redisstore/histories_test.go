@@ -56,3 +56,28 @@ func openStore(t testing.TB, client *redis.Client) claim.Store {
 func openCombined(t testing.TB, client *redis.Client) claim.Store {
 	return newStore(t, client, nil).OneFlight(t)
 }
+
+// As TestHistories, with the packed layout: with leases that hold and clients that
+// send everything once, and with leases that end and clients that send again.
+func TestPackedHistories(t *testing.T) {
+	slots := make(chan struct{}, 4)
+	for _, fault := range redisfaults.All() {
+		for _, lease := range []time.Duration{0, 40 * time.Millisecond} {
+			t.Run(fmt.Sprintf("%s/lease %v", fault.Name, lease), func(t *testing.T) {
+				t.Parallel()
+				slots <- struct{}{}
+				defer func() { <-slots }()
+				seed := rand.Uint64()
+				h := redisfaults.Record(t, fault, redisfaults.Options{
+					Open: func(t testing.TB, client *redis.Client) claim.Store {
+						return newStore(t, client, packedFor("", 24*time.Hour))
+					},
+					Workload: histories.Workload{Seed: seed, Operations: 800, Lease: lease, Operators: lease == 0},
+					Resend:   lease != 0,
+				})
+				r := histories.Check(t, h)
+				t.Logf("seed %d: %+v; %d keys by the weaker model", seed, h.Counts(), r.Weaker)
+			})
+		}
+	}
+}

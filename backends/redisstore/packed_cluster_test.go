@@ -28,6 +28,7 @@ func keyBeside(t testing.TB, key claim.Key) claim.Key {
 // layout answers nothing then rather than something wrong, whichever key goes
 // first.
 func TestMarkersWhileTheirSlotMoves(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, 3)
 	client := c.Client()
 	o := c.Options()
@@ -92,6 +93,7 @@ func TestMarkersWhileTheirSlotMoves(t *testing.T) {
 // A completion that meets its slot on the way makes no second bucket, on whichever
 // node the record and the layout are.
 func TestACompletionWhileItsSlotMovesLosesNoMarkers(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, 3)
 	client := c.Client()
 	for _, bucketFirst := range []bool{true, false} {

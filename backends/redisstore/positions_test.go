@@ -481,6 +481,7 @@ func TestPositionsNeedOneSlot(t *testing.T) {
 
 // While a slot moves to another node, nothing is answered of what is half there.
 func TestPositionsWhileTheirSlotMoves(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, 3)
 	client := c.Client()
 	o := c.Options()

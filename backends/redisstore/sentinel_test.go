@@ -10,15 +10,8 @@ import (
 
 	"github.com/oncebus/once/backends/redisstore"
 	"github.com/oncebus/once/claim"
-	"github.com/oncebus/once/testutil/claimtest"
 	"github.com/oncebus/once/testutil/redistest"
 )
-
-func TestContractOnSentinel(t *testing.T) {
-	long(t)
-	s := redistest.StartSentinel(t)
-	claimtest.Run(t, func(t testing.TB) *claimtest.Harness { return harness(t, s.Client(), fresh("once:"), s.Advance) })
-}
 
 // go-redis sends what was under way to the old master once more, to the new one:
 // callers see some errors that they may repeat, and never somebody else's claim

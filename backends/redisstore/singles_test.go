@@ -5,41 +5,11 @@ import (
 	"errors"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/oncebus/once/backends/redisstore"
 	"github.com/oncebus/once/claim"
-	"github.com/oncebus/once/testutil/claimtest"
 	"github.com/oncebus/once/testutil/redistest"
-	"github.com/oncebus/once/testutil/sequences"
 )
-
-func TestContractWithoutCombining(t *testing.T) {
-	long(t)
-	claimtest.Run(t, func(t testing.TB) *claimtest.Harness {
-		m := redistest.Mini(t)
-		return onMini(m, newStore(t, m.Client(), &redisstore.Options{NoCombining: true}))
-	})
-}
-
-func TestContractInOneFlightAtATime(t *testing.T) {
-	long(t)
-	claimtest.Run(t, func(t testing.TB) *claimtest.Harness {
-		m := redistest.Mini(t)
-		return onMini(m, newStore(t, m.Client(), nil).OneFlight(t))
-	})
-}
-
-func TestRandomSequencesWithoutCombining(t *testing.T) {
-	sequences.Run(t, func(t testing.TB) *claimtest.Harness {
-		m := redistest.Mini(t)
-		return onMini(m, newStore(t, m.Client(), &redisstore.Options{NoCombining: true}))
-	})
-}
-
-func onMini(m *redistest.MiniServer, store *redisstore.Store) *claimtest.Harness {
-	return &claimtest.Harness{Store: store, Advance: m.Advance, Unit: time.Second}
-}
 
 // Callers who come while others are out share their trips, unless they were told
 // not to.

@@ -62,16 +62,23 @@ func allCases() []testCase {
 // Run runs the suite. It calls open once per case; open registers its clean-up
 // with t.
 func Run(t *testing.T, open func(t testing.TB) *Harness) {
-	for _, mode := range []mode{single, batched} {
-		t.Run(mode.String(), func(t *testing.T) {
-			for _, c := range allCases() {
-				if c.batcher && mode == single {
-					continue
-				}
-				t.Run(c.name, func(t *testing.T) { runCase(t, &c, mode, open) })
+	RunSingle(t, open)
+	runMode(t, batched, open)
+}
+
+// RunSingle is Run without the half in which all operations are parts of batches:
+// for a store that differs from one that passes Run in its single operations alone.
+func RunSingle(t *testing.T, open func(t testing.TB) *Harness) { runMode(t, single, open) }
+
+func runMode(t *testing.T, m mode, open func(t testing.TB) *Harness) {
+	t.Run(m.String(), func(t *testing.T) {
+		for _, c := range allCases() {
+			if c.batcher && m == single {
+				continue
 			}
-		})
-	}
+			t.Run(c.name, func(t *testing.T) { runCase(t, &c, m, open) })
+		}
+	})
 }
 
 // maxTries bounds how often a case is run that came late each time.
