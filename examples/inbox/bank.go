@@ -20,36 +20,38 @@ import (
 )
 
 // open opens the database. Its tables have the names of this run.
-func (b *bank) open(url string) (dialect sqlstore.Dialect, closeDB func(), err error) {
-	b.prefix = fmt.Sprintf("bank_%x_", time.Now().UnixNano())
+func (b *bank) open(url string) (closeDB func(), err error) {
+	b.Prefix = fmt.Sprintf("bank_%x_", time.Now().UnixNano())
 	if url != "" {
-		b.db, err = sql.Open("pgx", url)
-		return sqlstore.Postgres, b.dropTables, err
+		b.Dialect, b.Driver, b.DSN = sqlstore.Postgres, "pgx", url
+		b.db, err = sql.Open(b.Driver, b.DSN)
+		return b.dropTables, err
 	}
 	dir, err := os.MkdirTemp("", "inbox-")
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
-	path := filepath.Join(dir, "bank.db")
-	b.db, err = sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)")
-	return sqlstore.SQLite, func() { _ = b.db.Close(); _ = os.RemoveAll(dir) }, err
+	b.Dialect, b.Driver = sqlstore.SQLite, "sqlite"
+	b.DSN = "file:" + filepath.Join(dir, "bank.db") + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)"
+	b.db, err = sql.Open(b.Driver, b.DSN)
+	return func() { _ = b.db.Close(); _ = os.RemoveAll(dir) }, err
 }
 
 // dropTables leaves nothing of the run in a database that stays.
 func (b *bank) dropTables() {
 	for _, table := range []string{"accounts", "transfers", "once_claims", "once_outbox", "once_outbox_slots", "once_schema"} {
-		_, _ = b.db.Exec("DROP TABLE IF EXISTS " + b.prefix + table)
+		_, _ = b.db.Exec("DROP TABLE IF EXISTS " + b.Prefix + table)
 	}
 	_ = b.db.Close()
 }
 
 func (b *bank) openAccounts(ctx context.Context) error {
 	statements := []string{
-		fmt.Sprintf("CREATE TABLE %saccounts (id integer PRIMARY KEY, balance integer NOT NULL)", b.prefix),
-		fmt.Sprintf("CREATE TABLE %stransfers (amount integer NOT NULL)", b.prefix),
+		fmt.Sprintf("CREATE TABLE %saccounts (id integer PRIMARY KEY, balance integer NOT NULL)", b.Prefix),
+		fmt.Sprintf("CREATE TABLE %stransfers (amount integer NOT NULL)", b.Prefix),
 	}
 	for id := range accounts {
-		statements = append(statements, fmt.Sprintf("INSERT INTO %saccounts VALUES (%d, %d)", b.prefix, id, opening))
+		statements = append(statements, fmt.Sprintf("INSERT INTO %saccounts VALUES (%d, %d)", b.Prefix, id, opening))
 	}
 	for _, q := range statements {
 		if _, err := b.db.ExecContext(ctx, q); err != nil {
@@ -60,8 +62,8 @@ func (b *bank) openAccounts(ctx context.Context) error {
 }
 
 // consume publishes transfers, half of them twice, and delivers them until each is
-// settled.
-func (b *bank) consume(ctx context.Context, handler bus.Handler) error {
+// settled. Now and then it kills a process, with what that has in hand.
+func (b *bank) consume(ctx context.Context) error {
 	hub, err := membus.New(nil)
 	if err != nil {
 		return err
@@ -82,24 +84,33 @@ func (b *bank) consume(ctx context.Context, handler bus.Handler) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	return hub.Consume(ctx, func(ctx context.Context, m *bus.Message) (err error) {
-		atomic.AddInt64(&b.Deliveries, 1)
-		bus.Guard(func() error { return handler(ctx, m) }, func(e error) { err = e })
+	// The first message after each of these counts of deliveries costs a process.
+	every := int64(b.messages/(b.kills+1) + 1)
+	err = hub.Consume(ctx, func(ctx context.Context, m *bus.Message) error {
+		if n := atomic.AddInt64(&b.Deliveries, 1); n%every == 0 && n/every <= int64(b.kills) {
+			if err := b.crew.kill(); err != nil {
+				return err
+			}
+		}
+		err := b.crew.handle(ctx, m)
 		if err == nil && atomic.AddInt64(&acked, 1) == published {
 			stop()
 		}
 		return err
 	}, &membus.ConsumeOptions{Workers: b.workers})
+	b.Failed, b.Panicked = b.crew.failed.Load(), b.crew.panicked.Load()
+	b.Killed, b.Interrupted = b.crew.killed.Load(), b.crew.interrupted.Load()
+	return err
 }
 
+var errNetwork = errors.New("the network is down")
+
 // strike makes some runs fail, and some panic.
-func (b *bank) strike() error {
+func (a *account) strike() error {
 	switch p := rand.Float64(); {
-	case p < b.trouble:
-		atomic.AddInt64(&b.Failed, 1)
-		return errors.New("the network is down")
-	case p < 2*b.trouble:
-		atomic.AddInt64(&b.Panicked, 1)
+	case p < a.Trouble:
+		return errNetwork
+	case p < 2*a.Trouble:
 		panic("out of memory")
 	}
 	return nil
@@ -107,7 +118,7 @@ func (b *bank) strike() error {
 
 // receipt is where the relay publishes. A copy of a receipt is the same receipt.
 func (b *bank) receipt(_ context.Context, m sqlstore.Message) error {
-	if rand.Float64() < b.trouble {
+	if rand.Float64() < b.Trouble {
 		return errors.New("the bus is down")
 	}
 	b.receipts.Store(m.ID, true)
@@ -117,7 +128,7 @@ func (b *bank) receipt(_ context.Context, m sqlstore.Message) error {
 // settle waits until the outbox is empty, and counts.
 func (b *bank) settle(ctx context.Context) error {
 	count := func(n *int, query string) error {
-		return b.db.QueryRowContext(ctx, fmt.Sprintf(query, b.prefix)).Scan(n)
+		return b.db.QueryRowContext(ctx, fmt.Sprintf(query, b.Prefix)).Scan(n)
 	}
 	for left := 1; left > 0; {
 		if err := count(&left, "SELECT count(*) FROM %sonce_outbox"); err != nil {

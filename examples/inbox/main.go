@@ -1,6 +1,6 @@
 // Inbox moves money between accounts by messages that come more than once, with
-// handlers that fail and handlers that panic in mid-work, and shows that every
-// transfer happened once.
+// handlers that fail, handlers that panic in mid-work and processes that are killed
+// in it, and shows that every transfer happened once.
 //
 //	go run ./examples/inbox                      SQLite, in a temporary file
 //	go run ./examples/inbox -postgres postgres://user@host/database
@@ -15,6 +15,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -36,11 +37,19 @@ const (
 // bank is one run of the program.
 type bank struct {
 	summary
-	messages, workers int
-	trouble           float64
-	db                *sql.DB
-	prefix            string
-	receipts          sync.Map // by id
+	account
+	messages, workers, processes, kills int
+	db                                  *sql.DB
+	crew                                *crew
+	receipts                            sync.Map // by id
+}
+
+// account is what a process has to know to move money.
+type account struct {
+	Dialect     sqlstore.Dialect
+	Driver, DSN string
+	Prefix      string // of the tables
+	Trouble     float64
 }
 
 // summary is what came of it.
@@ -49,13 +58,21 @@ type summary struct {
 	Deliveries int64 `json:"deliveries"`
 	Failed     int64 `json:"failed"`
 	Panicked   int64 `json:"panicked"`
-	Transfers  int   `json:"transfers"`
-	Receipts   int   `json:"receipts"`
-	Balance    int   `json:"balance"`
-	Expected   int   `json:"expected_balance"`
+	Killed     int64 `json:"killed"`
+	// Interrupted are deliveries that a killed process had in hand.
+	Interrupted int64 `json:"interrupted"`
+	Transfers   int   `json:"transfers"`
+	Receipts    int   `json:"receipts"`
+	Balance     int   `json:"balance"`
+	Expected    int   `json:"expected_balance"`
 }
 
-func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	if told := os.Getenv(handEnv); told != "" {
+		os.Exit(work(told, os.Stdin, os.Stdout, os.Stderr))
+	}
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("inbox", flag.ContinueOnError)
@@ -65,8 +82,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	asJSON := flags.Bool("json", false, "print one line of JSON")
 	flags.IntVar(&b.messages, "messages", 300, "how many transfers are published, half of them twice")
 	flags.IntVar(&b.workers, "workers", 8, "how many are worked on at a time")
-	flags.Float64Var(&b.trouble, "trouble", 0.1, "share of runs that fail, and of those that panic")
+	flags.IntVar(&b.processes, "processes", 2, "in how many processes the handlers run")
+	flags.IntVar(&b.kills, "kills", 5, "how many of them are killed")
+	flags.Float64Var(&b.Trouble, "trouble", 0.1, "share of runs that fail, and of those that panic")
 	if flags.Parse(args) != nil {
+		return 2
+	}
+	if b.processes < 1 {
+		fmt.Fprintln(stderr, "inbox: -processes must be 1 or more")
 		return 2
 	}
 	if err := b.run(ctx, *url); err != nil {
@@ -76,9 +99,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if *asJSON {
 		_ = json.NewEncoder(stdout).Encode(&b.summary)
 	} else {
-		fmt.Fprintf(stdout, "%d transfers, half of them published twice: %d deliveries, %d failed, %d panicked\n"+
+		fmt.Fprintf(stdout, "%d transfers, half of them published twice: %d deliveries, %d failed, %d panicked, %d processes killed with %d in hand\n"+
 			"transfers %d, receipts %d, balance %d of %d\n",
-			b.Messages, b.Deliveries, b.Failed, b.Panicked, b.Transfers, b.Receipts, b.Balance, b.Expected)
+			b.Messages, b.Deliveries, b.Failed, b.Panicked, b.Killed, b.Interrupted, b.Transfers, b.Receipts, b.Balance, b.Expected)
 	}
 	if b.Transfers != b.Messages || b.Receipts != b.Messages || b.Balance != b.Expected {
 		return 1
@@ -87,39 +110,39 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 func (b *bank) run(ctx context.Context, url string) error {
-	dialect, end, err := b.open(url)
+	end, err := b.open(url)
 	if err != nil {
 		return err
 	}
 	defer end()
-	o := &sqlstore.Options{Prefix: b.prefix + "once_"}
-	if err := sqlstore.Migrate(ctx, b.db, dialect, o); err != nil {
+	o := &sqlstore.Options{Prefix: b.Prefix + "once_"}
+	if err := sqlstore.Migrate(ctx, b.db, b.Dialect, o); err != nil {
 		return err
 	}
-	store, err := sqlstore.New(ctx, b.db, dialect, o)
-	if err != nil {
-		return err
-	}
-	inbox, err := sqlstore.NewInbox(store, b.db, nil)
+	store, err := sqlstore.New(ctx, b.db, b.Dialect, o)
 	if err != nil {
 		return err
 	}
 	if err := b.openAccounts(ctx); err != nil {
 		return err
 	}
-	handler, err := dedupe.InTransaction(inbox, &dedupe.InboxOptions{
-		Consumer: "bank", Backoff: bus.Exponential(time.Millisecond, 20*time.Millisecond), Busy: 5 * time.Millisecond,
-	}, b.transfer)
+	told, err := json.Marshal(b.account)
 	if err != nil {
 		return err
 	}
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	if b.crew, err = hire(b.processes, string(told), fail); err != nil {
+		return err
+	}
+	defer b.crew.dismiss()
 	relaying, stop := context.WithCancel(ctx)
 	defer stop()
 	var relay sync.WaitGroup
 	relay.Go(func() {
 		_ = store.Relay(relaying, b.receipt, &sqlstore.RelayOptions{Every: 10 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
 	})
-	if err := b.consume(ctx, handler); err != nil {
+	if err := errors.Join(b.consume(ctx), context.Cause(ctx)); err != nil {
 		return err
 	}
 	err = b.settle(ctx)
@@ -128,16 +151,31 @@ func (b *bank) run(ctx context.Context, url string) error {
 	return err
 }
 
+// handler returns the handler of the messages, as a process runs it.
+func (a *account) handler(ctx context.Context, db *sql.DB) (bus.Handler, error) {
+	store, err := sqlstore.New(ctx, db, a.Dialect, &sqlstore.Options{Prefix: a.Prefix + "once_"})
+	if err != nil {
+		return nil, err
+	}
+	inbox, err := sqlstore.NewInbox(store, db, nil)
+	if err != nil {
+		return nil, err
+	}
+	return dedupe.InTransaction(inbox, &dedupe.InboxOptions{
+		Consumer: "bank", Backoff: bus.Exponential(time.Millisecond, 20*time.Millisecond), Busy: 5 * time.Millisecond,
+	}, a.transfer)
+}
+
 // transfer is the handler. It does nothing outside of tx.
-func (b *bank) transfer(ctx context.Context, tx *sql.Tx, m *bus.Message) error {
+func (a *account) transfer(ctx context.Context, tx *sql.Tx, m *bus.Message) error {
 	var t struct{ From, To, Amount int }
 	if err := json.Unmarshal(m.Data, &t); err != nil {
 		return dedupe.Permanent(err)
 	}
 	for _, q := range []string{
-		fmt.Sprintf("UPDATE %saccounts SET balance = balance - %d WHERE id = %d", b.prefix, t.Amount, t.From),
-		fmt.Sprintf("UPDATE %saccounts SET balance = balance + %d WHERE id = %d", b.prefix, t.Amount, t.To),
-		fmt.Sprintf("INSERT INTO %stransfers (amount) VALUES (%d)", b.prefix, t.Amount),
+		fmt.Sprintf("UPDATE %saccounts SET balance = balance - %d WHERE id = %d", a.Prefix, t.Amount, t.From),
+		fmt.Sprintf("UPDATE %saccounts SET balance = balance + %d WHERE id = %d", a.Prefix, t.Amount, t.To),
+		fmt.Sprintf("INSERT INTO %stransfers (amount) VALUES (%d)", a.Prefix, t.Amount),
 	} {
 		if _, err := tx.ExecContext(ctx, q); err != nil {
 			return err
@@ -146,5 +184,5 @@ func (b *bank) transfer(ctx context.Context, tx *sql.Tx, m *bus.Message) error {
 	if err := sqlstore.Publish(ctx, sqlstore.Message{Subject: "receipts", Key: fmt.Sprint(t.From), Data: m.Data}); err != nil {
 		return err
 	}
-	return b.strike()
+	return a.strike()
 }
