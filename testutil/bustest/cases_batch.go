@@ -89,19 +89,25 @@ var batchCases = []Case{
 	},
 }
 
+// final reports whether a message that is settled by err does not come again.
+func final(err error) bool {
+	a := bus.SettlementOf(err).Action
+	return a == bus.ActionAck || a == bus.ActionReject
+}
+
 // batchOutcomes publishes a message for each key of want and hands the batches
 // to outcome, with the names that were not seen before and room for the errors.
-// It waits until each message was delivered at least as often as want says, shows
-// that none comes after that, and returns how often each came.
+// It waits until each message was delivered at least as often as want says and is
+// settled for good, shows that none comes after that, and returns how often each came.
 func batchOutcomes(t T, h *Harness, want map[string]int, outcome func(fresh map[string]bool, batch []*bus.Message, errs []error) []error) map[string]int {
 	for n := range want {
 		publish(t, h, n)
 	}
-	var mu sync.Mutex // guards seen
-	seen := make(map[string]int)
+	var mu sync.Mutex // guards seen and settled
+	seen, settled := make(map[string]int), make(map[string]bool)
 	reached := func() bool {
 		for n, w := range want {
-			if seen[n] < w {
+			if seen[n] < w || !settled[n] {
 				return false
 			}
 		}
@@ -110,17 +116,22 @@ func batchOutcomes(t T, h *Harness, want map[string]int, outcome func(fresh map[
 	done := make(chan struct{})
 	finish := sync.OnceFunc(func() { close(done) })
 	stop := start(t, h, func(ctx context.Context) error {
-		return h.ConsumeBatch(ctx, func(_ context.Context, batch []*bus.Message) []error {
+		return h.ConsumeBatch(ctx, func(_ context.Context, batch []*bus.Message) (errs []error) {
 			mu.Lock()
 			defer mu.Unlock()
+			defer func() { // also when outcome panics
+				for i, m := range batch {
+					settled[name(m)] = len(errs) == len(batch) && final(errs[i])
+				}
+				if reached() {
+					finish()
+				}
+			}()
 			fresh := make(map[string]bool)
 			for _, m := range batch {
 				if seen[name(m)]++; seen[name(m)] == 1 {
 					fresh[name(m)] = true
 				}
-			}
-			if reached() {
-				finish()
 			}
 			return outcome(fresh, batch, make([]error, len(batch)))
 		}, len(want))
