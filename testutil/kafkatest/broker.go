@@ -213,8 +213,8 @@ group.consumer.min.heartbeat.interval.ms=50
 group.consumer.heartbeat.interval.ms=100
 log.index.size.max.bytes=1048576
 log.cleaner.dedupe.buffer.size=4194304
-broker.heartbeat.interval.ms=200
-broker.session.timeout.ms=1500
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=5000
 num.network.threads=2
 num.io.threads=4
 `

@@ -3,13 +3,13 @@
 // stepped clocks) and judges from outside what became of every message.
 //
 // A [Trial] is one experiment: servers and worker processes of its own, a number
-// of orders published to a JetStream stream, and a [Plan] that says which orders
-// trigger the fault, and at which [Point] of their way through a consumer.
+// of orders published to a JetStream stream or a Kafka topic, and a [Plan] that says
+// which orders trigger the fault, and at which [Point] of their way through a consumer.
 // [Run] carries it out and returns a [Result].
 //
 // A worker is the program's own binary, started again in a role; a program that
 // uses this package calls [Main] first thing in main or TestMain. It runs a
-// dedupe.Deduper on a redisstore.Store over a natsbus.Consumer. Its handler has
+// dedupe.Deduper on a redisstore.Store over a natsbus.Consumer or a kafkabus.Consumer. Its handler has
 // its effect on a [Ledger]: a file that processes append to with one write(2) a
 // line, so that a kill tears no line. The worker does not choose the moment of a
 // fault by a clock: at a point that the plan names it asks the trial, which
@@ -20,5 +20,6 @@
 // killed by the kernel when the thread that started it dies, which lives as long
 // as the program.
 //
-// It needs Linux and redis-server on PATH, and for stepped clocks a C compiler.
+// It needs Linux and redis-server on PATH, for stepped clocks a C compiler, and for
+// trials on Kafka what package kafkatest needs.
 package nemesis

@@ -6,9 +6,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // published are the messages that the bus has taken.
@@ -20,32 +17,32 @@ type published struct {
 // publishAll publishes the orders and then, when every disturbance is over, some
 // more, which show that workers have recovered.
 func (w *World) publishAll(ctx context.Context) (p published, err error) {
-	js, done, err := w.jetStream()
+	o, err := w.orders()
 	if err != nil {
 		return p, err
 	}
-	defer done()
-	if err = w.publish(ctx, js, &p, w.Trial.Orders); err != nil {
+	defer o.close()
+	if err = w.publish(ctx, o, &p, w.Trial.Orders); err != nil {
 		return p, err
 	}
 	if w.Trial.Hit == nil {
 		return p, nil
 	}
-	if _, err = w.drainWith(ctx, js); err != nil {
+	if _, err = w.drainWith(ctx, o); err != nil {
 		return p, err
 	}
 	if err = w.calm(); err != nil {
 		return p, err
 	}
-	return p, w.publish(ctx, js, &p, tailOrders)
+	return p, w.publish(ctx, o, &p, tailOrders)
 }
 
 // publish publishes n orders and returns when the bus has confirmed all.
-func (w *World) publish(ctx context.Context, js jetstream.JetStream, p *published, n int) error {
+func (w *World) publish(ctx context.Context, o orders, p *published, n int) error {
 	t := w.Trial
 	var batch []string
 	flush := func() error {
-		err := w.send(ctx, js, batch)
+		err := w.send(ctx, o, batch)
 		p.messages += len(batch)
 		batch = batch[:0]
 		return err
@@ -119,26 +116,11 @@ func (w *World) isDisturbed() bool {
 
 // send publishes a batch and repeats what was not confirmed: a copy more does no
 // harm, it is what the library is for.
-func (w *World) send(ctx context.Context, js jetstream.JetStream, batch []string) error {
+func (w *World) send(ctx context.Context, o orders, batch []string) error {
 	for len(batch) > 0 {
-		futures := make([]jetstream.PubAckFuture, len(batch))
-		for i, id := range batch {
-			m := &nats.Msg{Subject: "orders", Header: nats.Header{HeaderOrder: {id}}, Data: []byte(id)}
-			futures[i], _ = js.PublishMsgAsync(m) // a nil future is repeated
-		}
-		var again []string
-		for i, f := range futures {
-			if f == nil {
-				again = append(again, batch[i])
-				continue
-			}
-			select {
-			case <-f.Ok():
-			case <-f.Err():
-				again = append(again, batch[i])
-			case <-ctx.Done():
-				return fmt.Errorf("nemesis: publish: %w", ctx.Err())
-			}
+		again, err := o.send(ctx, batch)
+		if err != nil {
+			return fmt.Errorf("nemesis: publish: %w", err)
 		}
 		if batch = again; len(again) > 0 && !pause(ctx, 50*time.Millisecond) {
 			return fmt.Errorf("nemesis: publish: %w", ctx.Err())
@@ -150,49 +132,49 @@ func (w *World) send(ctx context.Context, js jetstream.JetStream, batch []string
 // Publish publishes messages with these ids, as they are, beside the orders. It
 // is for Trial.Before and Trial.Hit.
 func (w *World) Publish(ids ...string) error {
-	js, done, err := w.jetStream()
+	o, err := w.orders()
 	if err != nil {
 		return err
 	}
-	defer done()
-	return w.send(w.ctx, js, ids)
+	defer o.close()
+	return w.send(w.ctx, o, ids)
 }
 
-// drain waits until the stream is empty, and returns how many messages are left
+// drain waits until every message is settled, and returns how many messages are left
 // when that does not come true in time.
 func (w *World) drain(ctx context.Context) (left int, err error) {
-	js, done, err := w.jetStream()
+	o, err := w.orders()
 	if err != nil {
 		return -1, err
 	}
-	defer done()
-	return w.drainWith(ctx, js)
+	defer o.close()
+	return w.drainWith(ctx, o)
 }
 
-// left returns how many messages are in the stream.
+// left returns how many messages are not settled.
 func (w *World) left() (int, error) {
-	js, done, err := w.jetStream()
+	o, err := w.orders()
 	if err != nil {
 		return -1, err
 	}
-	defer done()
+	defer o.close()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	s, err := js.Stream(ctx, streamName)
+	left, err := o.left(ctx)
 	if err != nil {
 		return -1, fmt.Errorf("nemesis: %w", err)
 	}
-	return int(s.CachedInfo().State.Msgs), nil
+	return left, nil
 }
 
-func (w *World) drainWith(ctx context.Context, js jetstream.JetStream) (left int, err error) {
+func (w *World) drainWith(ctx context.Context, o orders) (left int, err error) {
 	left = -1
-	err = await(ctx, w.Trial.Limit, "the stream to be empty", func() bool {
+	err = await(ctx, w.Trial.Limit, "every message to be settled", func() bool {
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		s, err := js.Stream(ctx, streamName)
+		n, err := o.left(ctx)
 		if err == nil {
-			left = int(s.CachedInfo().State.Msgs)
+			left = n
 		}
 		return err == nil && left == 0
 	})
@@ -202,23 +184,18 @@ func (w *World) drainWith(ctx context.Context, js jetstream.JetStream) (left int
 // deadOrders returns the orders of which the bus has a dead letter, and how many
 // letters there are.
 func (w *World) deadOrders(ctx context.Context) (map[string]bool, int, error) {
-	js, done, err := w.jetStream()
+	o, err := w.orders()
 	if err != nil {
 		return nil, 0, err
 	}
-	defer done()
-	s, err := js.Stream(ctx, "DEAD")
+	defer o.close()
+	ids, err := o.dead(ctx)
 	if err != nil {
 		return nil, 0, fmt.Errorf("nemesis: %w", err)
 	}
 	dead := map[string]bool{}
-	state := s.CachedInfo().State
-	for seq := state.FirstSeq; state.Msgs > 0 && seq <= state.LastSeq; seq++ {
-		m, err := s.GetMsg(ctx, seq)
-		if err != nil {
-			return nil, 0, fmt.Errorf("nemesis: %w", err)
-		}
-		dead[m.Header.Get(HeaderOrder)] = true
+	for _, id := range ids {
+		dead[id] = true
 	}
-	return dead, int(state.Msgs), nil
+	return dead, len(ids), nil
 }

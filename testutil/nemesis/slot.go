@@ -24,8 +24,13 @@ func (w *World) addSlot(n int) (err error) {
 	s := &Slot{N: n, config: w.Trial.Worker}
 	w.Slots = append(w.Slots, s)
 	c := &s.config
-	c.Dir, c.Stream, c.Durable, c.Dead = w.Dir, streamName, consumerName, "dead"
-	c.Bus, c.Stores = w.Bus.Addr, []string{w.Store.Addr}
+	c.Dir, c.Stream, c.Durable, c.Dead = w.Dir, streamName, consumerName, deadName
+	c.Stores = []string{w.Store.Addr}
+	if c.Kafka = w.Kafka != nil; c.Kafka {
+		c.Bus = w.Kafka.Addr
+	} else {
+		c.Bus = w.Bus.Addr
+	}
 	if w.Nodes != nil {
 		c.Stores = nil
 		for _, node := range w.Nodes {

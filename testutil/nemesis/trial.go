@@ -43,6 +43,9 @@ type Trial struct {
 	Spare     bool
 	Replica   bool
 	Sentinel  bool
+	// Kafka makes the bus a Kafka broker, with a topic of six partitions and a group
+	// of all workers. It goes neither with Links nor with faults at P8.
+	Kafka bool
 	// Links puts a Link in front of the store and of the bus for each worker.
 	Links bool
 	// LinkDelay holds every chunk on the way to and from the store up, by this and
@@ -76,6 +79,7 @@ const (
 	ackWait      = time.Second
 	consumerName = "billing"
 	streamName   = "ORDERS"
+	deadName     = "dead"
 	tailOrders   = 50 // published after the last disturbance is over
 )
 

@@ -17,8 +17,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/oncebus/once/backends/redisstore"
@@ -53,6 +51,7 @@ type Worker struct {
 	Dir      string // of the trial: ledger, sink, control, statistics
 
 	Bus, Stream, Durable, Dead string
+	Kafka                      bool // the bus is a Kafka broker, and Stream a topic
 
 	Stores       []string // addresses; more than one is a cluster
 	Sentinels    []string // addresses; they know the store's
@@ -79,7 +78,6 @@ type Worker struct {
 // Report is what a worker says about itself when it ends in peace.
 type Report struct {
 	Dedupe    dedupe.Stats
-	Bus       natsbus.Stats
 	Calls     int64         // to the store, with a deadline
 	Late      int64         // of these, returned more than LateBy after it
 	Overshoot time.Duration // the most that a call outlived its deadline
@@ -92,6 +90,7 @@ type Report struct {
 
 type worker struct {
 	Worker
+	logger *slog.Logger
 	ledger *Ledger
 	sink   *Sink
 	asker  *asker
@@ -143,45 +142,22 @@ func (quiet) Printf(context.Context, string, ...any) {}
 
 // run consumes until ctx ends.
 func (w *worker) run(ctx context.Context) (report Report, err error) {
-	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	nc, err := persistently(ctx, func() (*nats.Conn, error) {
-		return nats.Connect("nats://"+w.Bus, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
-			nats.SetCustomDialer(&w.traps), nats.ReconnectBufSize(-1), nats.PingInterval(time.Second), nats.MaxPingsOutstanding(2))
-	})
+	w.logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	messages, err := w.source(ctx)
 	if err != nil {
 		return report, err
 	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return report, err
-	}
-	messages, err := persistently(ctx, func() (*natsbus.Consumer, error) {
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		defer cancel()
-		consumer, err := js.Consumer(ctx, w.Stream, w.Durable)
-		if err != nil {
-			return nil, err
-		}
-		return natsbus.New(ctx, js, consumer, &natsbus.Options{
-			Workers: w.Handlers, DrainTimeout: w.Drain, AckTimeout: w.Lease / 2, Logger: logger,
-			Backoff: bus.Exponential(20*time.Millisecond, w.Lease),
-		})
-	})
-	if err != nil {
-		return report, err
-	}
+	defer messages.close()
 	client := w.connect()
 	defer func() { err = errors.Join(err, client.Close()) }()
-	handler, finish, err := w.handler(ctx, js, client, messages, logger)
+	handler, finish, err := w.handler(ctx, client, messages)
 	if err != nil {
 		return report, err
 	}
-	err = messages.Consume(ctx, w.delivered(handler))
+	err = messages.consume(ctx, w.delivered(handler))
 	closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	report.Dedupe, err = finish(closing, err)
-	report.Bus = messages.Stats()
 	report.Calls, report.Late = w.calls.Load(), w.late.Load()
 	report.Overshoot = time.Duration(w.overshoot.Load())
 	report.Corrupt, report.Unknown, report.Down = w.corrupt.Load(), w.unknown.Load(), w.unavailable.Load()
@@ -222,7 +198,7 @@ func (w *worker) connect() redis.UniversalClient {
 
 // handler returns the handler behind what the mode puts before it, and what ends
 // that.
-func (w *worker) handler(ctx context.Context, js jetstream.JetStream, client redis.UniversalClient, messages *natsbus.Consumer, logger *slog.Logger) (
+func (w *worker) handler(ctx context.Context, client redis.UniversalClient, messages *source) (
 	bus.Handler, func(context.Context, error) (dedupe.Stats, error), error) {
 	nothing := func(_ context.Context, err error) (dedupe.Stats, error) { return dedupe.Stats{}, err }
 	switch w.Mode {
@@ -234,7 +210,7 @@ func (w *worker) handler(ctx context.Context, js jetstream.JetStream, client red
 	store, err := persistently(ctx, func() (*redisstore.Store, error) {
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
-		return redisstore.New(ctx, client, &redisstore.Options{Prefix: w.Prefix, WaitReplicas: w.WaitReplicas, Logger: logger})
+		return redisstore.New(ctx, client, &redisstore.Options{Prefix: w.Prefix, WaitReplicas: w.WaitReplicas, Logger: w.logger})
 	})
 	if err != nil {
 		return nil, nil, err
@@ -243,10 +219,6 @@ func (w *worker) handler(ctx context.Context, js jetstream.JetStream, client red
 	var s claim.Store = store
 	if w.Mode == ModeNewer {
 		s = applied((&newer{Store: store, w: w, client: client}).apply)
-	}
-	sink, err := persistently(ctx, func() (bus.DeadLetterSink, error) { return natsbus.DeadLetter(ctx, js, w.Dead, nil) })
-	if err != nil {
-		return nil, nil, err
 	}
 	var fingerprint func(*bus.Message) claim.Fingerprint
 	if w.Fenced {
@@ -258,7 +230,7 @@ func (w *worker) handler(ctx context.Context, js jetstream.JetStream, client red
 		Consumer: w.Durable, Key: dedupe.ByHeader(HeaderOrder), Fingerprint: fingerprint,
 		Lease: w.Lease, Retention: w.Retention, CommitTimeout: 5 * w.Lease, CircuitCooldown: w.Lease / 10,
 		Backoff:    bus.Exponential(10*time.Millisecond, 200*time.Millisecond),
-		DeadLetter: sink, Redelivery: messages.Redelivery(), Logger: logger,
+		DeadLetter: messages.sink, Redelivery: messages.redelivery, Logger: w.logger,
 		Observer: &dedupe.Observer{
 			LeaseEnded: func(error) { w.write(Line{Kind: lineCancel, Order: "-"}) },
 			Circuit: func(open bool) {

@@ -5,25 +5,25 @@ package nemesis
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/oncebus/once/testutil/kafkatest"
 )
 
 // World is what a trial runs in.
 type World struct {
 	Trial *Trial
 	Dir   string
-	Bus   *Bus
-	Store *Redis   // the only server, or the primary
-	Nodes []*Redis // of a cluster, with slots at the start
-	Spare *Redis   // one more, without
+	Bus   *Bus              // nil in a trial on Kafka
+	Kafka *kafkatest.Broker // nil in one on JetStream
+	Store *Redis            // the only server, or the primary
+	Nodes []*Redis          // of a cluster, with slots at the start
+	Spare *Redis            // one more, without
 	// Standby is the replica, which reaches the primary by ReplicaLink. With
 	// sentinels all others do too, and the replica does from ReplicaHost.
 	Standby     *Redis
@@ -62,7 +62,12 @@ type span struct {
 
 func (w *World) setUp(ctx context.Context) (err error) {
 	t := w.Trial
-	if w.Bus, err = StartBus(filepath.Join(w.Dir, "bus")); err != nil {
+	if t.Kafka {
+		w.Kafka, err = kafkatest.Open()
+	} else {
+		w.Bus, err = StartBus(filepath.Join(w.Dir, "bus"))
+	}
+	if err != nil {
 		return err
 	}
 	if err = w.startStore(); err != nil {
@@ -71,22 +76,12 @@ func (w *World) setUp(ctx context.Context) (err error) {
 	if w.control, err = startControl(filepath.Join(w.Dir, "control"), w.hit); err != nil {
 		return err
 	}
-	js, done, err := w.jetStream()
+	o, err := w.orders()
 	if err != nil {
 		return err
 	}
-	defer done()
-	if _, err = js.CreateStream(ctx, jetstream.StreamConfig{
-		Name: streamName, Subjects: []string{"orders"}, Retention: jetstream.WorkQueuePolicy,
-	}); err != nil {
-		return err
-	}
-	if _, err = js.CreateConsumer(ctx, streamName, jetstream.ConsumerConfig{
-		Durable: consumerName, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: -1, MaxAckPending: 10_000,
-	}); err != nil {
-		return err
-	}
-	if _, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: "DEAD", Subjects: []string{"dead"}}); err != nil {
+	defer o.close()
+	if err = o.setUp(ctx); err != nil {
 		return err
 	}
 	if t.Before != nil {
@@ -161,20 +156,6 @@ func (w *World) FailOver() error {
 	}
 	w.Store = w.Standby
 	return nil
-}
-
-// jetStream returns the trial's own way to the bus.
-func (w *World) jetStream() (jetstream.JetStream, func(), error) {
-	nc, err := nats.Connect(w.Bus.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
-	if err != nil {
-		return nil, nil, fmt.Errorf("nemesis: %w", err)
-	}
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(1000), jetstream.WithPublishAsyncTimeout(5*time.Second))
-	if err != nil {
-		nc.Close()
-		return nil, nil, fmt.Errorf("nemesis: %w", err)
-	}
-	return js, nc.Close, nil
 }
 
 // operator returns a client of the store that is no worker's.
@@ -289,5 +270,8 @@ func (w *World) close() {
 	closeAll(w.owned)
 	if w.Bus != nil {
 		w.Bus.Kill()
+	}
+	if w.Kafka != nil {
+		w.Kafka.Close()
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/oncebus/once/testutil/kafkatest"
 	"github.com/oncebus/once/testutil/nemesis"
 )
 
@@ -115,7 +116,7 @@ func (c *campaign) carryOut(ctx context.Context, e experiment, of int) error {
 	defer c.mu.Unlock()
 	c.done++
 	switch {
-	case errors.Is(err, nemesis.ErrNoClock):
+	case errors.Is(err, nemesis.ErrNoClock), errors.Is(err, kafkatest.ErrMissing):
 		c.skipped[e.Fault] = err.Error()
 		return nil
 	case err != nil && ctx.Err() != nil:

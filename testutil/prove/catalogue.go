@@ -33,7 +33,7 @@ func catalogue(s *settings) []experiment {
 }
 
 func trials(s scale) []experiment {
-	return slices.Concat(s.processes(), s.replies(), s.slowness(), s.stores(), s.failover(), s.networks(),
+	return slices.Concat(s.processes(), s.replies(), s.slowness(), s.stores(), s.failover(), s.networks(), s.rebalances(),
 		s.clocks(), s.refusals(), s.handlers(), s.messages(), s.versions(), s.negatives())
 }
 

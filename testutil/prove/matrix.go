@@ -51,7 +51,7 @@ var matrix = []row{
 	{"F12", "store out of memory; evicting policies", points(p0, p6), "fails closed, finished work is recorded; evicting policies are refused at the start", ""},
 	{"F13", "scripts flushed; new master; new shard of a cluster", points(p0, p4, p6), "unnoticed", ""},
 	{"F14", "bus killed and restarted", points(p4, p7, p8), "no loss, one execution", ""},
-	{"F15", "Kafka rebalance storm", points(p4, p5, p7), "low-water commits only", "all of it: the campaign runs on JetStream alone"},
+	{"F15", "Kafka rebalance storm, session timeout", points(p4, p5, p7), "low-water commits only: no loss; p7: one execution", ""},
 	{"F16", "shutdown (SIGTERM) at every point, and with a deadline", every, "a clean end, no goroutine left", ""},
 	{"F17", "handler panics or leaves its goroutine", points(p4, p5), "released, counted, the process lives", ""},
 	{"F18", "two connections for sixteen handlers, slow commands", points(p0, p4, p6), "no lease is lost", ""},
