@@ -14,7 +14,7 @@ type Dialect uint8
 const (
 	// Postgres is PostgreSQL 12 or newer.
 	Postgres Dialect = iota + 1
-	// MySQL is MariaDB, or MySQL 8, with InnoDB.
+	// MySQL is MariaDB, or MySQL 8 or newer, with InnoDB.
 	MySQL
 	// SQLite is SQLite 3.42 or newer.
 	SQLite

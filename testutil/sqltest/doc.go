@@ -9,6 +9,8 @@
 // they survive the death of a process, not of the machine. [RunPostgres] and
 // [RunMariaDB] are for programs, with settings of their own.
 //
+// Where ONCE_MYSQLD names a mysqld of MySQL, MariaDB's place is taken by it.
+//
 // Where the programs are not installed, tests that need them are skipped and say
 // what to install; with ONCE_REQUIRE_SERVERS=1 in the environment they fail
 // instead, so that a build cannot pass by skipping.

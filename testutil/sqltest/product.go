@@ -65,7 +65,38 @@ var postgres = &product{
 	},
 }
 
-var mariadb = &product{
+// mariadb is what all tests of MySQL's dialect run on: MySQL itself where
+// ONCE_MYSQLD names its server.
+var mariadb = mariadbOrMySQL(os.Getenv("ONCE_MYSQLD"))
+
+func mariadbOrMySQL(mysqld string) *product {
+	if mysqld == "" {
+		return &mariadbServer
+	}
+	return &product{
+		name:     "MySQL",
+		install:  "what ONCE_MYSQLD names",
+		programs: programs{mysqld, mysqld},
+		users:    mariadbServer.users,
+		driver:   mariadbServer.driver,
+		admin:    mariadbServer.admin,
+		dsn:      mariadbServer.dsn,
+		ready:    "mysqld: ready for connections",
+		crash:    mariadbServer.crash,
+		making: func(dir string) []string {
+			return []string{"--no-defaults", "--datadir=" + dir, "--initialize-insecure", "--innodb-redo-log-capacity=32M"}
+		},
+		running: func(dir, host, port string) []string {
+			return []string{
+				"--no-defaults", "--datadir=" + dir, "--bind-address=" + host, "--port=" + port, "--socket=" + filepath.Join(dir, "socket"),
+				"--pid-file=" + filepath.Join(dir, "pid"), "--max-connections=300", "--innodb-redo-log-capacity=32M",
+				"--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M", "--skip-log-bin", "--mysqlx=OFF", "--secure-file-priv=NULL",
+			}
+		},
+	}
+}
+
+var mariadbServer = product{
 	name:     "MariaDB",
 	install:  "mariadb-server",
 	programs: programs{"mariadb-install-db", "mariadbd"},
