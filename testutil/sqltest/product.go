@@ -89,6 +89,7 @@ func mariadbOrMySQL(mysqld string) *product {
 		running: func(dir, host, port string) []string {
 			return []string{
 				"--no-defaults", "--datadir=" + dir, "--bind-address=" + host, "--port=" + port, "--socket=" + filepath.Join(dir, "socket"),
+				"--tmpdir=" + dir, // at its start a server deletes what others have in theirs
 				"--pid-file=" + filepath.Join(dir, "pid"), "--max-connections=300", "--innodb-redo-log-capacity=32M",
 				"--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M", "--skip-log-bin", "--mysqlx=OFF", "--secure-file-priv=NULL",
 			}
@@ -112,6 +113,7 @@ var mariadbServer = product{
 	running: func(dir, host, port string) []string {
 		return []string{
 			"--no-defaults", "--datadir=" + dir, "--bind-address=" + host, "--port=" + port, "--socket=" + filepath.Join(dir, "socket"),
+			"--tmpdir=" + dir, // at its start a server deletes what others have in theirs
 			"--pid-file=" + filepath.Join(dir, "pid"), "--skip-name-resolve", "--max-connections=300", "--innodb-log-file-size=16M",
 			"--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M", "--skip-log-bin",
 		}
