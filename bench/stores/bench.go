@@ -51,8 +51,11 @@ func measure(ctx context.Context, s *settings, args []string, stderr io.Writer) 
 		case errors.Is(err, sqltest.ErrNotInstalled) || errors.Is(err, nemesis.ErrNoRedis):
 			b.progress("%s: left out: %v", c.name, err)
 			b.report.LeftOut = append(b.report.LeftOut, c.name)
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("stores: %s: %w", c.name, context.Cause(ctx))
 		case err != nil:
-			return nil, errors.Join(fmt.Errorf("stores: %s: %w", c.name, err), context.Cause(ctx))
+			b.progress("%s: failed: %v", c.name, err)
+			b.report.Failed = append(b.report.Failed, c.name+": "+err.Error())
 		default:
 			b.report.Stores = append(b.report.Stores, row)
 		}

@@ -4,7 +4,7 @@
 //
 // It starts what it needs: redis-server, PostgreSQL and MariaDB with data
 // directories of their own, NATS in its own process. A store whose server is not
-// installed is left out and named. A full run writes docs/stores.md and
+// installed, or that fails, is left out and named. A full run writes docs/stores.md and
 // docs/stores.json; -short takes a minute, writes nowhere and shows that everything
 // runs.
 //
@@ -29,6 +29,7 @@
 //	-short         seconds instead of minutes
 //	-only REGEXP   only the stores whose name matches
 //	-parts LIST    of rate, bytes, clean and rows (default all)
+//	-turns N       turns of each comparison (default 5)
 //	-ids N         how many ids are remembered for bytes (default 1,000,000)
 //	-rows LIST     sizes of PostgreSQL's table (default 1000000,10000000)
 //	-o DIR         where to write (default ../docs for a full run of everything,

@@ -44,13 +44,14 @@ type settings struct {
 var allParts = []string{"rate", "bytes", "clean", "rows"}
 
 func parse(args []string, stderr io.Writer) (*settings, error) {
-	s := &settings{turns: 5, warm: 200 * time.Millisecond, sample: 800 * time.Millisecond, life: time.Second}
+	s := &settings{warm: 200 * time.Millisecond, sample: 800 * time.Millisecond, life: time.Second}
 	var only, parts, rows string
 	f := flag.NewFlagSet("stores", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.BoolVar(&s.short, "short", false, "seconds instead of minutes; the figures mean nothing")
 	f.StringVar(&only, "only", "", "only the stores whose name matches this regular expression")
 	f.StringVar(&parts, "parts", strings.Join(allParts, ","), "what to measure")
+	f.IntVar(&s.turns, "turns", 5, "of each comparison")
 	f.IntVar(&s.ids, "ids", 1_000_000, "how many ids are remembered for bytes")
 	f.StringVar(&rows, "rows", "1000000,10000000", "sizes of PostgreSQL's table")
 	f.StringVar(&s.out, "o", "", "write the documents into this folder (default ../docs for a full run of everything, else nowhere)")
@@ -81,6 +82,9 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 			return nil, fmt.Errorf("stores: -rows: %q is no list of numbers of rows", rows)
 		}
 		s.rows = append(s.rows, n)
+	}
+	if s.turns < 1 {
+		return nil, fmt.Errorf("stores: -turns is %d, want 1 or more", s.turns)
 	}
 	if s.ids < 1000 {
 		return nil, fmt.Errorf("stores: -ids is %d, want 1,000 or more", s.ids)
@@ -114,6 +118,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch {
 	case err != nil:
 		fmt.Fprintln(stderr, err)
+		return 2
+	case len(r.Failed) > 0:
 		return 2
 	case r.void():
 		return 1

@@ -29,6 +29,7 @@ type report struct {
 	Stores   []*figures        `json:"stores"`
 	Rows     []grown           `json:"rows"`
 	LeftOut  []string          `json:"left_out"`
+	Failed   []string          `json:"failed"`
 }
 
 // figures are those of one store. What was not measured is zero.
@@ -158,6 +159,9 @@ end* is the rate of batches whose ids end as fast as they come, cleaner included
 `, r.Command, r.Elapsed, r.Begun.Format("2006-01-02 15:04 MST"), r.Machine, r.Load, r.versionList(), r.tables())
 	if len(r.LeftOut) > 0 {
 		fmt.Fprintf(&b, "Not installed, and left out: %s.\n\n", strings.Join(r.LeftOut, "; "))
+	}
+	for _, failure := range r.Failed {
+		fmt.Fprintf(&b, "Left out, since it failed: %s.\n\n", failure)
 	}
 	b.WriteString(notes)
 	return b.String()
