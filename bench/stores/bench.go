@@ -82,6 +82,7 @@ func (b *bench) candidate(c candidate, row *figures) error {
 		{"rate", false, b.rates, false},
 		{"bytes", c.variant, b.bytes, false},
 		{"clean", c.variant, b.clean, true},
+		{"filter", c.variant, b.filter, false},
 	} {
 		if part.skip || !b.set.wants(part.name) {
 			continue

@@ -21,14 +21,15 @@
 // Bytes are what a new store has grown by when ids were claimed and finished in
 // batches, as its server, or its files, tell; nothing is compacted first. Clean-up
 // is the rate of a load whose ids end as fast as they come, cleaner included, by
-// the rate of the same load whose ids stay, in turn. Rows are a table of PostgreSQL
+// the rate of the same load whose ids stay, in turn. Filter is what the memory of a
+// Deduper saves where every message comes twice. Rows are a table of PostgreSQL
 // that has so many.
 //
 // # Flags
 //
 //	-short         seconds instead of minutes
 //	-only REGEXP   only the stores whose name matches
-//	-parts LIST    of rate, bytes, clean and rows (default all)
+//	-parts LIST    of rate, bytes, clean, filter and rows (default all)
 //	-turns N       turns of each comparison (default 5)
 //	-ids N         how many ids are remembered for bytes (default 1,000,000)
 //	-rows LIST     sizes of PostgreSQL's table (default 1000000,10000000)

@@ -41,7 +41,7 @@ type settings struct {
 	life time.Duration
 }
 
-var allParts = []string{"rate", "bytes", "clean", "rows"}
+var allParts = []string{"rate", "bytes", "clean", "filter", "rows"}
 
 func parse(args []string, stderr io.Writer) (*settings, error) {
 	s := &settings{warm: 200 * time.Millisecond, sample: 800 * time.Millisecond, life: time.Second}

@@ -40,7 +40,7 @@ func TestShortRun(t *testing.T) {
 		t.Errorf("%d stores, want 3", len(r.Stores))
 	}
 	for _, f := range r.Stores {
-		if len(f.Rates) != len(loads) || f.IDs == 0 || f.Cleaning == 0 {
+		if len(f.Rates) != len(loads) || f.IDs == 0 || f.Cleaning == 0 || f.Filter == 0 {
 			t.Errorf("%s has %d rates, %d ids, %v while ids end", f.Name, len(f.Rates), f.IDs, f.Cleaning)
 		}
 		for _, c := range f.Rates {
@@ -145,7 +145,7 @@ func TestFiguresOfNothingAreVoid(t *testing.T) {
 	if !r.void() {
 		t.Error("a report of which no turn counted is not void")
 	}
-	if !strings.Contains(r.tables(), "| slow |  | void | – | – | – | – |") {
+	if !strings.Contains(r.tables(), "| slow |  | void | – | – | – | – | – |") {
 		t.Errorf("the table hides what was not measured:\n%s", r.tables())
 	}
 	if m := median([]float64{4, 1, 3, 2}); m != 2.5 {
