@@ -69,8 +69,9 @@ type Client struct {
 	publishing *link
 	confirmers confirmers
 
-	done    chan struct{} // closed by Close
-	closing sync.Once
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	mu      sync.Mutex // guards the end of ctx against another helper
 	helpers sync.WaitGroup
 }
 
@@ -95,30 +96,35 @@ func Dial(ctx context.Context, o *ClientOptions, urls ...string) (*Client, error
 	if opts.Config.Properties == nil {
 		opts.Config.Properties = amqp.NewConnectionProperties()
 	}
-	c := &Client{opts: opts, urls: append([]string(nil), urls...), done: make(chan struct{})}
+	c := &Client{opts: opts, urls: append([]string(nil), urls...)}
+	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	c.consuming, c.publishing = newLink(c, "consuming"), newLink(c, "publishing")
 	c.confirmers.room = make(chan struct{}, maxPublishing)
 	if _, err := c.consuming.get(ctx); err != nil {
+		c.cancel()
 		return nil, err
 	}
 	return c, nil
 }
 
 // Close closes the connections and waits until what the Client has started has ended.
-// Consumers and publishers must have returned.
+// Consume returns ErrClosed then, when its handlers have returned.
 func (c *Client) Close() error {
-	c.closing.Do(func() { close(c.done) })
+	c.mu.Lock()
+	c.cancel()
+	c.mu.Unlock()
 	err := errors.Join(c.consuming.close(), c.publishing.close())
 	c.helpers.Wait()
 	return err
 }
 
-// closed reports whether Close was called.
-func (c *Client) closed() bool {
-	select {
-	case <-c.done:
-		return true
-	default:
+// help calls f in a goroutine for which Close waits. It returns false after Close.
+func (c *Client) help(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx.Err() != nil {
 		return false
 	}
+	c.helpers.Go(f)
+	return true
 }

@@ -17,9 +17,8 @@ import (
 type link struct {
 	c    *Client
 	role string
-	turn chan struct{} // has room for one: who dials
+	turn chan struct{} // has room for one: who looks at the following
 
-	mu   sync.Mutex // guards the following
 	conn *connection
 }
 
@@ -45,22 +44,21 @@ func (l *link) get(ctx context.Context) (*connection, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	l.mu.Lock()
-	conn := l.conn
-	l.mu.Unlock()
-	if conn != nil && !conn.IsClosed() {
-		return conn, nil
+	if l.conn != nil && !l.conn.IsClosed() {
+		return l.conn, nil
 	}
-	if l.c.closed() {
+	if l.c.ctx.Err() != nil {
 		return nil, ErrClosed
 	}
 	conn, err := l.dial(ctx)
-	if err != nil {
+	switch {
+	case err != nil && l.c.ctx.Err() != nil:
+		return nil, ErrClosed
+	case err != nil:
 		return nil, err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.c.closed() {
+	blocks := conn.NotifyBlocked(make(chan amqp.Blocking, 1))
+	if !l.c.help(func() { l.watch(conn, blocks) }) {
 		_ = conn.end()
 		return nil, ErrClosed
 	}
@@ -88,6 +86,7 @@ func (l *link) dialOne(ctx context.Context, url string) (*connection, error) {
 	timeout := l.c.opts.Timeout
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	defer context.AfterFunc(l.c.ctx, cancel)()
 	var w *wire
 	config.Dial = func(network, addr string) (net.Conn, error) {
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
@@ -108,10 +107,7 @@ func (l *link) dialOne(ctx context.Context, url string) (*connection, error) {
 		}
 		return nil, fmt.Errorf("amqpbus: connect: %w", err)
 	}
-	made := &connection{Connection: conn, wire: w, timeout: timeout}
-	blocks := conn.NotifyBlocked(make(chan amqp.Blocking, 1))
-	l.c.helpers.Go(func() { l.watch(made, blocks) })
-	return made, nil
+	return &connection{Connection: conn, wire: w, timeout: timeout}, nil
 }
 
 // watch notes when the server takes no messages, until the connection is closed.
@@ -176,8 +172,8 @@ func (conn *connection) end() error {
 
 // close closes the connection, if there is one, for good.
 func (l *link) close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.turn <- struct{}{} // who dials learns that the client is closed
+	defer func() { <-l.turn }()
 	if l.conn == nil {
 		return nil
 	}

@@ -134,11 +134,11 @@ func (c *Client) confirmer(conn *connection) (*confirmer, error) {
 
 // drop closes a channel that is not to be used again, without waiting for that.
 func (c *Client) drop(p *confirmer) {
-	c.helpers.Go(func() {
+	c.help(func() { // when the client is closed, its channels are
 		if unblocked := p.conn.whenUnblocked(); unblocked != nil {
 			select {
 			case <-unblocked:
-			case <-c.done:
+			case <-c.ctx.Done():
 			}
 		}
 		_ = p.conn.ask(p.ch.Close)
