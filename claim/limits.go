@@ -10,8 +10,11 @@ import (
 // Limits of the operations' arguments. Every store refuses what is outside of
 // them with ErrInvalid before it writes, and clamps nothing silently.
 const (
-	MinTTL       = time.Millisecond
-	MaxTTL       = 24 * time.Hour
+	MinTTL = time.Millisecond
+	MaxTTL = 24 * time.Hour
+	// MaxGrace bounds how much longer than its TTL a lease may hold: a store may know
+	// the time of a grant no better.
+	MaxGrace     = 10 * time.Millisecond
 	MinRetention = time.Millisecond
 	MaxRetention = 400 * 24 * time.Hour
 	// MaxDelay bounds the delay of a Release.

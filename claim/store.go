@@ -60,8 +60,8 @@ const (
 type Request struct {
 	// Token is the claimant's token for this attempt. Required.
 	Token Token
-	// TTL is the lease: how long the claim holds unless it is extended. At
-	// least MinTTL, at most MaxTTL.
+	// TTL is the lease: how long the claim holds unless it is extended; a store may
+	// let it hold for up to MaxGrace more. At least MinTTL, at most MaxTTL.
 	TTL time.Duration
 	// Retention is how long the record outlives its lease while nobody finishes
 	// the key, and how long a dead one is kept. At least TTL, at most

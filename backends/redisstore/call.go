@@ -85,6 +85,8 @@ type flight struct {
 	logs  logs
 	calls []*call
 	spare []*call
+	fresh fresh
+	twins twins
 	cmds  []redis.Cmder
 	err   error // of the trip as a whole
 }
@@ -114,6 +116,7 @@ func (f *flight) reset() {
 	clear(f.cmds)
 	f.ops, f.buf, f.ends, f.calls, f.cmds = f.ops[:0], f.buf[:0], f.ends[:0], f.calls[:0], f.cmds[:0]
 	f.spots = f.spots[:0]
+	f.fresh.reset()
 }
 
 // add takes op along. op is valid.
@@ -121,6 +124,9 @@ func (f *flight) add(n names, op *claim.Op) {
 	f.ops = append(f.ops, op)
 	f.buf = n.append(f.buf, op.Key)
 	f.ends = append(f.ends, len(f.buf))
+	if op.Kind == claim.OpTryClaim {
+		f.buf = append(f.buf, make([]byte, freshBytes)...) // for putFresh
+	}
 	f.buf = appendBody(f.buf, op)
 	f.ends = append(f.ends, len(f.buf))
 	if n.positions != 0 {
@@ -129,14 +135,36 @@ func (f *flight) add(n names, op *claim.Op) {
 	}
 }
 
-// seal makes the arguments once all operations are in and buf moves no more.
-func (f *flight) seal() {
+// seal makes the arguments once all operations are in and buf moves no more. With
+// hope, the claims that have a chance to need no script become fresh ones, and leave
+// ops: those whose key no other operation of the flight has, because on a key
+// operations take effect in their order.
+func (f *flight) seal(hope bool) {
 	f.blobs = f.blobs[:0]
-	start := 0
-	for _, end := range f.ends {
-		f.blobs = append(f.blobs, blob{f.buf[start:end]})
-		start = end
+	if hope {
+		f.twins.of(f.ops)
 	}
+	start, kept := 0, 0
+	for i, op := range f.ops {
+		key, body := f.buf[start:f.ends[2*i]], f.buf[f.ends[2*i]:f.ends[2*i+1]]
+		start = f.ends[2*i+1]
+		isClaim := op.Kind == claim.OpTryClaim
+		if hope && isClaim && (len(f.spots) == 0 || op.Key.Place().IsZero()) && !f.twins.has(op) {
+			f.fresh.add(op, key, body)
+			continue
+		}
+		if isClaim {
+			body = body[freshBytes:]
+		}
+		f.blobs = append(f.blobs, blob{key}, blob{body})
+		f.ops[kept] = op
+		if len(f.spots) > 0 {
+			f.spots[kept] = f.spots[i]
+		}
+		kept++
+	}
+	clear(f.ops[kept:])
+	f.ops = f.ops[:kept]
 }
 
 // size is how many bytes operation i takes.
@@ -242,6 +270,7 @@ func (c *call) use(s *script, text bool) {
 
 // note takes down how the calls of the last trip ended.
 func (f *flight) note() {
+	f.fresh.note(f.err)
 	for _, c := range f.calls {
 		if c.landed {
 			continue
@@ -329,6 +358,20 @@ func (c *call) land(full []*claim.Op) []*claim.Op {
 	}
 	c.checkReplicas()
 	return full
+}
+
+// met returns how many of the claims met a record, and how many there were.
+func (f *flight) met() (met, claims int) {
+	for _, op := range f.ops {
+		if op.Kind == claim.OpTryClaim && op.Err == nil {
+			claims++
+			if v := &op.Verdict; v.Outcome != claim.Claimed || v.Grant.Attempt > 1 {
+				met++
+			}
+		}
+	}
+	freshMet, fresh := f.fresh.met()
+	return met + freshMet, claims + fresh
 }
 
 // settles reports whether an operation of kind k ends or keeps a claim.

@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -60,10 +61,24 @@ func (s *Store) checkServers(ctx context.Context, o *Options) error {
 			if err := s.checkLayout(ctx, client, o); err != nil {
 				return err
 			}
+			s.checkFresh(ctx, client)
 			return s.checkScript(ctx, client)
 		})
 	})
 	return err
+}
+
+// checkFresh finds out whether claims may go without the script: on one server, of
+// which nothing else must be known, and which takes SET with both NX and GET, since
+// 7.0. A server that does not tell its version is asked by the script.
+func (s *Store) checkFresh(ctx context.Context, client redis.UniversalClient) {
+	if _, single := client.(*redis.Client); !single || s.routed || s.packing != nil || s.waitReplicas > 0 {
+		return
+	}
+	info, err := client.Info(ctx, "server").Result()
+	major, _, _ := strings.Cut(infoField(info, "redis_version"), ".")
+	version, notNumber := strconv.Atoi(major)
+	s.hope.usable.Store(err == nil && notNumber == nil && version >= 7)
 }
 
 // checkScript runs the script, and so leaves it there. Without keys it reads the

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/oncebus/once/claim"
 )
 
@@ -74,15 +76,47 @@ func (w *clocks) read() Stats {
 // watchClock looks at the time in the first reply of f, which was sent at sent
 // or later.
 func (s *Store) watchClock(ctx context.Context, f *flight, sent time.Duration) {
-	c := f.calls[0]
-	r := reply{rest: c.cmd.Val()}
-	if c.fate != nil || !r.open(c.stamp.nonce[:]) {
-		return
+	now, ok := f.fresh.serverTime()
+	key := ""
+	if !ok {
+		if len(f.calls) == 0 {
+			return
+		}
+		c := f.calls[0]
+		r := reply{rest: c.cmd.Val()}
+		if c.fate != nil || !r.open(c.stamp.nonce[:]) {
+			return
+		}
+		now, key = r.now, c.key
 	}
 	got := s.clocks.now()
-	if node := s.nodeOf(ctx, c.key); node != nil {
-		s.clocks.look(node.Options().Addr, sent, got, r.now)
+	if node := s.nodeOf(ctx, key); node != nil {
+		s.clocks.look(node.Options().Addr, sent, got, now)
 	}
+}
+
+// serverTime returns what the time of the one server is between at now, if that is
+// known well enough.
+func (s *Store) serverTime(now time.Duration) (low, high claim.Instant, ok bool) {
+	node, single := s.client.(*redis.Client)
+	if !single {
+		return 0, 0, false
+	}
+	return s.clocks.bounds(node.Options().Addr, now)
+}
+
+// bounds returns what the time of a server is between at now, if it was heard of
+// within maxUnseen and is known to maxSpread.
+func (w *clocks) bounds(server string, now time.Duration) (low, high claim.Instant, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := w.byServer[server]
+	if c == nil || now < c.at || now-c.at > maxUnseen {
+		return 0, 0, false
+	}
+	drift := (now - c.at) / driftShare
+	low, high = claim.Instant(0).Add(now+c.least-drift), claim.Instant(0).Add(now+c.most+drift)
+	return low, high, high.Sub(low) <= maxSpread
 }
 
 // look compares the server's time in a reply with the process's.

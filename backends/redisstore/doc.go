@@ -40,6 +40,10 @@
 //	any error: context over, dial failed,   never         ErrUnavailable
 //	pool exhausted, handshake refused, ...
 //	the answer of the script                              as it says
+//	to a claim that went without it: that                 claimed
+//	there was nothing
+//	the same: anything else                               the script is
+//	                                                      asked
 //	a reply that is not the answer to this                ErrCorrupt
 //	request, or no reply of the protocol
 //	an error reply that says that nothing   once          ErrUnavailable

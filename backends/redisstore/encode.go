@@ -102,8 +102,7 @@ func appendHead(b []byte, ops []*claim.Op) []byte {
 		b = appendMicros(b, op.Request.TTL)
 		b = appendNumber(b, int64(op.Request.MaxAttempts))
 		b = appendMicros(b, op.Request.Retention)
-		life := op.Request.TTL/time.Microsecond + op.Request.Retention/time.Microsecond
-		return strconv.AppendInt(b, int64((life+999)/1000), 10)
+		return strconv.AppendInt(b, lifeOf(&op.Request), 10)
 	case claim.OpExtend, claim.OpRelease:
 		return appendMicros(b, op.TTL)
 	case claim.OpMarkDone:

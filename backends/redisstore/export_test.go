@@ -13,15 +13,24 @@ var StateLua = stateLua
 
 // UseMutant makes all stores run the script with one piece replaced, until the
 // test ends.
-func UseMutant(t *testing.T, piece, replacement string) {
+func UseMutant(t testing.TB, piece, replacement string) {
 	t.Helper()
-	text := preludeLua + stateLua
+	text := stateScript.eval[1].(string)
 	if n := strings.Count(text, piece); n != 1 {
 		t.Fatalf("%q stands %d times in the script, want once", piece, n)
 	}
 	original := stateScript
 	stateScript = newScript(strings.Replace(text, piece, replacement, 1))
 	t.Cleanup(func() { stateScript = original })
+}
+
+// LetRecordsBeShort takes the least life of a record away, until the test ends: the
+// model has none.
+func LetRecordsBeShort(t testing.TB) {
+	UseMutant(t, "LEAST = 30", "LEAST = 1")
+	least := leastLife
+	leastLife = 1
+	t.Cleanup(func() { leastLife = least })
 }
 
 // UseSettleScript makes all stores use another script for what ends a claim on
@@ -42,6 +51,33 @@ func (s *Store) OneFlight(t testing.TB) *Store {
 	}
 	s.singles.common = c
 	return s
+}
+
+// ByScript makes s claim by the script alone.
+func (s *Store) ByScript() *Store {
+	s.hope.usable.Store(false)
+	return s
+}
+
+// HopeAgain makes s forget how many claims met records.
+func (s *Store) HopeAgain() { s.hope.met.Store(0) }
+
+// KnowsTime reports whether s knows the server's time well enough for claims that go
+// without the script.
+func (s *Store) KnowsTime() bool {
+	_, _, ok := s.serverTime(s.clocks.now())
+	return ok && s.hope.any()
+}
+
+// MisjudgeTime makes s believe that the server's time is later by d, or known so much
+// worse.
+func (s *Store) MisjudgeTime(d, worse time.Duration) {
+	s.clocks.mu.Lock()
+	defer s.clocks.mu.Unlock()
+	for _, c := range s.clocks.byServer {
+		c.least += d - worse
+		c.most += d
+	}
 }
 
 // Prefix returns the prefix of s's keys.

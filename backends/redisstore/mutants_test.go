@@ -113,6 +113,7 @@ func TestStateAgainstStepFindsMistakes(t *testing.T) {
 }
 
 func (m mutant) mustBeFound(t *testing.T, layout string) {
+	redisstore.LetRecordsBeShort(t)
 	redisstore.UseMutant(t, m.piece, m.replacement)
 	d := newDuel(t, duelLayouts[layout])
 	for round := m.from; round < m.from+200; round++ {

@@ -66,11 +66,47 @@ func TestALostReplyToAPlainSetNXIsTakenForAnotherOwner(t *testing.T) {
 }
 
 func TestALostReplyToAClaimIsClaimedAgain(t *testing.T) {
+	for way, word := range claimWays {
+		t.Run(way, func(t *testing.T) { lostReply(t, word) })
+	}
+}
+
+// claimWays are the ways in which a claim goes, and a word of the request.
+var claimWays = map[string]string{"fresh": "echo", "by script": "evalsha"}
+
+// ready makes store claim in the way whose requests have the word.
+func ready(t testing.TB, store *redisstore.Store, word string) *redisstore.Store {
+	t.Helper()
+	if word == "evalsha" {
+		return store.ByScript()
+	}
+	knowTime(t, store)
+	return store
+}
+
+// knowTime asks the server until store knows its time, and makes it forget how many
+// claims met records.
+func knowTime(t testing.TB, store *redisstore.Store) {
+	t.Helper()
+	store.HopeAgain()
+	for range 1000 {
+		if store.KnowsTime() {
+			return
+		}
+		err := store.Extend(t.Context(), newKey(t), claim.Grant{Token: claim.NewToken(), Fence: 1}, time.Minute)
+		if !errors.Is(err, claim.ErrLost) {
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("the store does not know the server's time")
+}
+
+func lostReply(t *testing.T, word string) {
 	s := redistest.Start(t)
 	p, client := behind(t, s, nil)
-	store := newStore(t, client, &redisstore.Options{Prefix: s.Prefix})
+	store := ready(t, newStore(t, client, &redisstore.Options{Prefix: s.Prefix}), word)
 	key, req := newKey(t), newRequest()
-	trap := p.CutAt(netproxy.BeforeReply, "evalsha")
+	trap := p.CutAt(netproxy.BeforeReply, word)
 	v, err := store.TryClaim(t.Context(), key, req)
 	<-trap.Sprung()
 	if err != nil || v.Outcome != claim.Claimed || v.Grant.Attempt != 1 || v.Takeover {
@@ -99,10 +135,19 @@ func TestAConnectionCutAtEveryPointOfEveryOperation(t *testing.T) {
 	for name, point := range points {
 		t.Run(name, func(t *testing.T) {
 			p, client := behind(t, s, noRetries)
-			store := newStore(t, client, &redisstore.Options{Prefix: s.Prefix})
+			fresh := newStore(t, client, &redisstore.Options{Prefix: s.Prefix})
+			scripted := newStore(t, client, &redisstore.Options{Prefix: s.Prefix}).ByScript()
 			for kind := claim.OpTryClaim; kind <= claim.OpRevive; kind++ {
-				for _, batched := range []bool{false, true} {
+				for i := range 4 {
+					batched, store, word := i%2 == 1, scripted, "evalsha"
+					if i > 1 && kind != claim.OpTryClaim {
+						continue
+					}
 					op := prepared(t, direct, kind)
+					if i > 1 {
+						store, word = fresh, "echo"
+						knowTime(t, store)
+					}
 					send := func() {
 						if batched {
 							store.Apply(t.Context(), []*claim.Op{op})
@@ -110,7 +155,7 @@ func TestAConnectionCutAtEveryPointOfEveryOperation(t *testing.T) {
 							one(t.Context(), store, op)
 						}
 					}
-					trap := p.CutAt(point, "evalsha")
+					trap := p.CutAt(point, word)
 					send()
 					<-trap.Sprung()
 					if !errors.Is(op.Err, claim.ErrUnknown) {
@@ -161,7 +206,7 @@ func prepared(t testing.TB, s *redisstore.Store, kind claim.OpKind) *claim.Op {
 func TestAForeignReplyIsCorrupt(t *testing.T) {
 	s := redistest.Start(t)
 	p, client := behind(t, s, noRetries)
-	store := newStore(t, client, &redisstore.Options{Prefix: s.Prefix})
+	store := newStore(t, client, &redisstore.Options{Prefix: s.Prefix}).ByScript()
 
 	var other []byte
 	p.Replace("evalsha", func(reply []byte) []byte {

@@ -534,7 +534,7 @@ func TestKeysWithoutPlacesCostNothingMore(t *testing.T) {
 	s := redistest.StartOwn(t)
 	client := s.Client()
 	run := func(o *redisstore.Options) string {
-		store := newStore(t, client, o)
+		store := newStore(t, client, o).ByScript()
 		do(t, client, "config", "resetstat")
 		var keys []claim.Key
 		for range 10 {

@@ -24,6 +24,7 @@ for i = first, last do
     if string.sub(value.err, 1, 9) ~= 'WRONGTYPE' then return value end
     value = 0
   end
+  if value == 'F' then value = false end
   local left = redis.call('PTTL', KEYS[i]) * 1000
   if not value or value ~= 0 and string.find(value, '^[PRpq]') then
     local stamp, rest, problem

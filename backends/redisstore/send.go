@@ -30,7 +30,36 @@ func (s *Store) apply(ctx context.Context, f *flight, ops []*claim.Op) (landed b
 		failAll(f.ops, claim.Unavailable(err))
 		return true
 	}
-	s.book(ctx, f, stateScript)
+	s.book(ctx, f, stateScript, s.hope.any())
+	landed = s.fly(ctx, f)
+	s.hope.note(f.met())
+	ask, mistimed, able := f.fresh.land(s.clocks.now())
+	if !able {
+		s.hope.usable.Store(false)
+	}
+	if len(ask) > 0 {
+		s.applyByScript(ctx, ask)
+	}
+	if len(mistimed) > 0 {
+		s.giveBack(ctx, mistimed)
+	}
+	return landed
+}
+
+// applyByScript carries out claims for which the script must be asked.
+func (s *Store) applyByScript(ctx context.Context, claims []*claim.Op) {
+	f := newFlight()
+	for _, op := range claims {
+		f.add(s.names, op)
+	}
+	s.book(ctx, f, stateScript, false)
+	if s.fly(ctx, f) {
+		f.free()
+	}
+}
+
+// fly sends what is booked, and sets the answers of what the script carried out.
+func (s *Store) fly(ctx context.Context, f *flight) (landed bool) {
 	sent := s.clocks.now()
 	if landed = s.send(ctx, f, stateScript); landed {
 		s.watchClock(ctx, f, sent)
@@ -55,7 +84,7 @@ func (s *Store) settleWithoutMemory(ctx context.Context, full []*claim.Op) {
 	for _, op := range full {
 		f.add(s.names, op)
 	}
-	s.book(ctx, f, settleScript)
+	s.book(ctx, f, settleScript, false)
 	landed := s.send(ctx, f, settleScript)
 	for _, c := range f.calls {
 		// A server that cannot run it has now refused the operations twice.
@@ -72,9 +101,15 @@ func (s *Store) settleWithoutMemory(ctx context.Context, full []*claim.Op) {
 	}
 }
 
-// book divides the operations of f into calls.
-func (s *Store) book(ctx context.Context, f *flight, script *script) {
-	f.seal()
+// book divides the operations of f into calls, and with hope into claims that may
+// need none.
+func (s *Store) book(ctx context.Context, f *flight, script *script, hope bool) {
+	now := s.clocks.now()
+	var low, high claim.Instant
+	if hope {
+		low, high, hope = s.serverTime(now)
+	}
+	f.seal(hope)
 	most := s.maxBatch
 	if !s.together {
 		most = 1
@@ -90,6 +125,9 @@ func (s *Store) book(ctx context.Context, f *flight, script *script) {
 		f.cmds = append(f.cmds, c.cmd)
 		first = end
 	}
+	if len(f.fresh.claims) > 0 {
+		f.cmds = f.fresh.book(f.cmds, s.nonce(), low, high, now)
+	}
 }
 
 // send flies f until every call has its fate: once, and again with the text of
@@ -103,6 +141,7 @@ func (s *Store) send(ctx context.Context, f *flight, script *script) (landed boo
 					c.fate = failure(ctx.Err(), c.stamp.abandon())
 				}
 			}
+			f.fresh.abandon(ctx.Err())
 			return false
 		}
 		f.note()

@@ -17,7 +17,7 @@ func TestConcurrentCallersShareTrips(t *testing.T) {
 	s := redistest.StartOwn(t)
 	const callers, each = 64, 20
 	calls := func(o redisstore.Options) int {
-		store := newStore(t, s.Client(), &o)
+		store := newStore(t, s.Client(), &o).ByScript()
 		before := scriptCalls(t, s)
 		var wg sync.WaitGroup
 		for range callers {

@@ -63,6 +63,7 @@
 --   P    pending   deadline attempt kept fence token fingerprint | id
 --   R    released  the same
 --   X    dead      deadline attempt kept fence token fingerprint length | reason id
+--   F    none: it was forgotten a moment ago. So the next claim of the key comes by here.
 --
 -- Any other value is not ours or is newer than this file: B, never "absent".
 -- Redis alone ends records; it counts their lives in milliseconds, rounded up. A key
@@ -104,9 +105,12 @@ if time.err then return redis.error_reply('NOPERM TIME: ' .. time.err) end
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local NOW = format('%16d', now)
 
--- A life in milliseconds, as SET takes it; up, so that no record ends early.
+-- A life in milliseconds, as SET takes it; up, so that no record ends early. None is
+-- shorter than LEAST, so that the fence of a claim that Go makes by the time that it
+-- knows of is above those before: it is less than that behind this clock.
+local LEAST = 30
 local function millis(micros)
-  return format('%d', math.ceil(micros / 1000))
+  return format('%d', max(LEAST, math.ceil(micros / 1000)))
 end
 
 local answers, key, arg = {args[1], NOW}, 0, 1
@@ -215,6 +219,8 @@ while key < final do
           if not find(record, '^D *%d+') or not find(record, '^[0-7]', 34) then answer = 'B' end
         elseif #record <= 16 and find(record, '^[1-9]%d*$') then
           state = '0'
+        elseif record == 'F' then
+          state = ''
         else
           answer = 'B'
         end
@@ -396,8 +402,13 @@ while key < final do
         elseif kind == 'F' then
           answer = 'L'
           if same and shown == seen then
-            local reply = command('DEL', name)
-            if type(reply) == 'table' then refusal = reply else answer = 'O' end
+            local reply
+            if lookup or place then
+              reply = command('DEL', name)
+            else
+              reply = command('SET', name, 'F', 'PX', LEAST)
+            end
+            if type(reply) == 'table' and reply.err then refusal = reply else answer = 'O' end
           end
         elseif not same or shown ~= seen or state == 'P' and now < (tonumber(sub(record, 2, 17)) or 0) then
           -- Revived before: the first reply was lost. Only what was done is released

@@ -19,6 +19,7 @@ import (
 // The script and claim.Step are one machine, written twice. Every operation
 // here is carried out by both, and so must every answer and every record agree.
 func TestStateAgainstStep(t *testing.T) {
+	redisstore.LetRecordsBeShort(t)
 	for name, layout := range duelLayouts {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -45,6 +46,7 @@ func FuzzStateAgainstStep(f *testing.F) {
 	for round := range 8 {
 		f.Add(randomScript(round)[:80])
 	}
+	redisstore.LetRecordsBeShort(f)
 	var duels []*duel
 	for _, layout := range duelLayouts {
 		duels = append(duels, newDuel(f, layout))

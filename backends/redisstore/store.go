@@ -36,6 +36,7 @@ type Store struct {
 
 	nonces atomic.Uint64
 	clocks *clocks
+	hope   hope
 }
 
 var (

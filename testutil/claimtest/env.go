@@ -268,8 +268,8 @@ func (e *env) checkVerdict(req *claim.Request, v *claim.Verdict) {
 			e.Fatalf("TryClaim: the grant's fence is %d, want 1 to %d", g.Fence, int64(claim.MaxFence))
 		case g.Attempt < 1:
 			e.Fatalf("TryClaim: the grant's attempt is %d, want 1 or more", g.Attempt)
-		case v.Remaining <= 0 || v.Remaining > req.TTL:
-			e.Fatalf("TryClaim: claimed with %v of the lease left, want more than 0 and at most %v", v.Remaining, req.TTL)
+		case v.Remaining <= 0 || v.Remaining > req.TTL+e.grace():
+			e.Fatalf("TryClaim: claimed with %v of the lease left, want more than 0 and at most %v", v.Remaining, req.TTL+e.grace())
 		}
 	} else if v.Grant != (claim.Grant{}) || v.Takeover {
 		e.Fatalf("TryClaim: %v with a grant", v.Outcome)

@@ -16,11 +16,12 @@ type Proxy struct {
 	listen net.Listener
 	wg     sync.WaitGroup
 
-	mu     sync.Mutex
-	pairs  map[*pair]struct{}
-	closed bool
-	delay  time.Duration
-	traps  []*Trap
+	mu       sync.Mutex
+	pairs    map[*pair]struct{}
+	closed   bool
+	delay    time.Duration
+	traps    []*Trap
+	counters []*counter
 }
 
 // New starts a proxy in front of the server at target that ends with the test.
@@ -103,10 +104,33 @@ func (p *Proxy) set(t *Trap) *Trap {
 	return t
 }
 
+// Count returns a function that tells how many requests have contained match since.
+func (p *Proxy) Count(match string) (count func() int) {
+	c := &counter{match: []byte(match)}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.counters = append(p.counters, c)
+	return func() int {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return c.n
+	}
+}
+
+type counter struct {
+	match []byte
+	n     int
+}
+
 // take returns the trap that request springs, if any, and removes it.
 func (p *Proxy) take(request []byte) *Trap {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for _, c := range p.counters {
+		if bytes.Contains(request, c.match) {
+			c.n++
+		}
+	}
 	for i, t := range p.traps {
 		if bytes.Contains(request, t.match) {
 			p.traps = append(p.traps[:i:i], p.traps[i+1:]...)
