@@ -9,6 +9,8 @@
 // A done record without a result takes about 125 bytes and holds no
 // pointer, so that a million of them cost the garbage collector nothing.
 //
+// With [Options.Positions] it takes a bit for a message that is known by its place.
+//
 // Memory is bounded by [Options.MaxRecords] and [Options.MaxBytes]. Records end
 // by their retention, never by eviction: a store without room refuses new keys
 // with [claim.ErrUnavailable] and goes on serving those that it has. There is no

@@ -22,7 +22,7 @@ func (s *Store) Get(ctx context.Context, key claim.Key) (claim.Entry, error) {
 	if key.IsZero() {
 		return claim.Entry{}, fmt.Errorf("memstore: Get: %w: the key is zero; make it with NewKey", claim.ErrInvalid)
 	}
-	sh := s.shardOf(key.Digest())
+	sh := s.shardOf(&key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	now := s.now()
@@ -30,13 +30,16 @@ func (s *Store) Get(ctx context.Context, key claim.Key) (claim.Entry, error) {
 	if at, ok := sh.table.find(key.Digest()); ok && now < sh.table.expires(at) {
 		entry.Record = sh.table.load(at)
 		entry.Result = bytes.Clone(entry.Result)
+	} else if done, ok := sh.chunks.done(&key, now); ok {
+		entry.Record = done
 	}
 	return entry, nil
 }
 
 // List implements claim.Inspector. A page holds at most limit records, which
 // must be at least 1, and looks at a bounded number of them. Records that exist
-// throughout the listing are returned exactly once.
+// throughout the listing are returned exactly once. Positions that are remembered as
+// bits are not listed: nothing leads from them to ids.
 //
 // A cursor is a shard and a slot in it. It stays good while records come and
 // go, because records never move; it means nothing to another Store.

@@ -32,6 +32,17 @@ type Options struct {
 	// Shards is the number of independent locks, 1 to 65,536. Defaults to
 	// DefaultShards, 64.
 	Shards int
+	// Positions makes the store remember what is done by its place, as one bit. A
+	// key has a place where its user gave it one: with Key: dedupe.ByPosition, and a
+	// bus that tells the place of its messages. Everything else is recorded as
+	// without it: keys without a place, what is not finished, results, fingerprints.
+	//
+	// The bits of 8,000 neighbours are kept together, count 1,512 bytes and no
+	// record, and end together: a position is remembered for the retention of its
+	// own completion at least, and until the last one of its chunk ends at most.
+	// Neighbours share a lock. A bit cannot tell who finished: whoever completes a
+	// done position again is told that this is fine. Defaults to false.
+	Positions bool
 	// Now is the clock. It is called with a lock held, so it must be quick and
 	// must not call the store. Defaults to time.Now; the default is read by its
 	// monotonic part, so that a step of the wall clock neither ends a lease nor

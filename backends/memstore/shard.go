@@ -17,24 +17,29 @@ const dropsPerInsert = 2
 // shard holds the records of some digests.
 type shard struct {
 	room *room
-	// nextEnd is the expiry of the record that ends first, so that reclaim may
+	// nextEnd is the expiry of the record or chunk that ends first, so that reclaim may
 	// look without the lock. It is written with mu held.
 	nextEnd atomic.Int64
 
 	mu    sync.Mutex
 	table table // guarded by mu
+	// chunks are guarded by mu. A key has a record or a bit, not both.
+	chunks chunks
 	// lastFence is the highest fence of a record that is gone, or that is done and
 	// need not keep it. A key that comes back gets a higher one, whatever the clock
-	// says. Guarded by mu.
+	// says, unless it is remembered by its place. Guarded by mu.
 	lastFence uint64
 
 	// Neighbouring shards must not share a cache line.
 	_ [64]byte
 }
 
-func (sh *shard) init(r *room) {
+func (sh *shard) init(r *room, positions bool) {
 	sh.room = r
 	sh.table.init()
+	if positions {
+		sh.chunks.init(r)
+	}
 	sh.nextEnd.Store(math.MaxInt64)
 }
 
@@ -51,15 +56,30 @@ func (sh *shard) step(op *claim.Op, clock func() claim.Instant) bool {
 		sh.drop(at)
 		found = false
 	}
-	// An absent record carries the last fence that the key may have had.
-	rec := claim.Record{Fence: sh.lastFence}
-	if found {
+	var rec claim.Record
+	var marked bool
+	switch {
+	case found:
 		rec = sh.table.load(at)
+	case sh.chunks.holds(&op.Key):
+		// Fences of positions rise with the clock alone: one that is ahead of it cannot
+		// be left to a bit, and the last one of many neighbours often is.
+		rec, marked = sh.chunks.done(&op.Key, now)
+	default:
+		// An absent record carries the last fence that the key may have had.
+		rec.Fence = sh.lastFence
 	}
 	next, write := claim.Step(rec, op, now)
 	switch {
 	case !write:
 		op.Verdict.Result = bytes.Clone(op.Verdict.Result)
+	case marked: // an operator forgets or revives it
+		if next.State != claim.StateAbsent && !sh.insert(digest, next, now) {
+			return false
+		}
+		sh.chunks.unmark(&op.Key, now)
+	case found && sh.chunks.mark(op, &next, now):
+		sh.drop(at)
 	case !found:
 		return sh.insert(digest, next, now)
 	case next.State == claim.StateAbsent:
@@ -116,10 +136,11 @@ func (sh *shard) dropExpired(now claim.Instant) bool {
 	}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	dropped := false
+	dropped := sh.chunks.drop(now)
 	for sh.dropOne(now) {
 		dropped = true
 	}
+	sh.noteEnd()
 	return dropped
 }
 
@@ -145,6 +166,9 @@ func (sh *shard) noteEnd() {
 	end := int64(math.MaxInt64)
 	if _, e, ok := sh.table.first(); ok {
 		end = int64(e)
+	}
+	if sh.chunks.room != nil {
+		end = min(end, int64(sh.chunks.next))
 	}
 	if sh.nextEnd.Load() != end {
 		sh.nextEnd.Store(end)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"hash/maphash"
 	"time"
 
 	"github.com/oncebus/once/claim"
@@ -13,9 +14,11 @@ import (
 // and claim.Inspector, and is safe for concurrent use. Results are copied in
 // and out: callers may do with their bytes what they like.
 type Store struct {
-	shards []shard
-	room   room
-	now    func() claim.Instant
+	shards    []shard
+	room      room
+	now       func() claim.Instant
+	positions bool
+	seed      maphash.Seed
 }
 
 var (
@@ -35,10 +38,10 @@ func New(opts *Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{shards: make([]shard, o.Shards), now: clock(o.Now)}
+	s := &Store{shards: make([]shard, o.Shards), now: clock(o.Now), positions: o.Positions, seed: maphash.MakeSeed()}
 	s.room.maxRecords, s.room.maxBytes = int64(o.MaxRecords), o.MaxBytes
 	for i := range s.shards {
-		s.shards[i].init(&s.room)
+		s.shards[i].init(&s.room, o.Positions)
 	}
 	return s, nil
 }
@@ -111,7 +114,7 @@ func (s *Store) apply(ctx context.Context, op *claim.Op) {
 		op.Fail(err)
 		return
 	}
-	sh := s.shardOf(op.Key.Digest())
+	sh := s.shardOf(&op.Key)
 	ok := sh.step(op, s.now)
 	if !ok && s.reclaim() {
 		ok = sh.step(op, s.now)
@@ -138,6 +141,12 @@ func (s *Store) reclaim() bool {
 	return dropped
 }
 
-func (s *Store) shardOf(d claim.Digest) *shard {
+// shardOf returns the shard of a key: that of its place's chunk where that is
+// remembered, so that a record and its bit are under one lock.
+func (s *Store) shardOf(k *claim.Key) *shard {
+	if s.positions && !k.Place().IsZero() {
+		return &s.shards[maphash.Comparable(s.seed, nameOf(k))%uint64(len(s.shards))]
+	}
+	d := k.Digest()
 	return &s.shards[int(binary.LittleEndian.Uint16(d[:]))%len(s.shards)]
 }

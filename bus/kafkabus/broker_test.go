@@ -192,9 +192,14 @@ func TestABrokerThatIsKilledAndRestarted(t *testing.T) {
 		tp.publish(t, p, names(int(p)*1000, 20)...)
 	}
 	var s seen
+	var mu sync.Mutex
+	logs := map[string]bool{}
 	c := tp.open(t, &kafkabus.Options{CommitInterval: 10 * time.Millisecond})
 	stop := consume(t, c, func(_ context.Context, m *bus.Message) error {
 		s.add(m)
+		mu.Lock()
+		defer mu.Unlock()
+		logs[m.Log] = true
 		return nil
 	})
 	until(t, func() bool { return tp.committed(t, 0) == 20 && tp.committed(t, 1) == 20 })
@@ -214,6 +219,10 @@ func TestABrokerThatIsKilledAndRestarted(t *testing.T) {
 	}
 	if len(s.count) != 80 {
 		t.Errorf("%d records were handed over, want 80", len(s.count))
+	}
+	// What the broker may have lost it would give again: under another name.
+	if len(logs) != 4 {
+		t.Errorf("the records are in the logs %v, want one of each partition before the kill and one after it", logs)
 	}
 }
 
