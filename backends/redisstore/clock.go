@@ -111,10 +111,10 @@ func (w *clocks) bounds(server string, now time.Duration) (low, high claim.Insta
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c := w.byServer[server]
-	if c == nil || now < c.at || now-c.at > maxUnseen {
+	if c == nil || now-c.at > maxUnseen {
 		return 0, 0, false
 	}
-	drift := (now - c.at) / driftShare
+	drift := max(0, now-c.at) / driftShare // another trip may have landed since now
 	low, high = claim.Instant(0).Add(now+c.least-drift), claim.Instant(0).Add(now+c.most+drift)
 	return low, high, high.Sub(low) <= maxSpread
 }
