@@ -257,7 +257,7 @@ func TestATopicThatIsMadeAgain(t *testing.T) {
 		_, err := admin.CreateTopic(t.Context(), 1, 1, nil, tp.name)
 		return err == nil
 	})
-	client := tp.client(t, kgo.DefaultProduceTopic(tp.name))
+	client := tp.client(t, kgo.DefaultProduceTopic(tp.name), kgo.UnknownTopicRetries(-1))
 	for _, name := range []string{"new-0", "new-1"} {
 		if err := client.ProduceSync(t.Context(), kgo.StringRecord(name)).FirstErr(); err != nil {
 			t.Fatal(err)

@@ -63,7 +63,7 @@ func TestRedeliveredRecordsAreFoundByTheirPlace(t *testing.T) {
 	}
 	for name, store := range map[string]claim.Store{"redisstore": inRedis, "memstore": inMemory} {
 		t.Run(name, func(t *testing.T) {
-			const records = 500
+			const records = 200
 			tp := newCluster(t).topic(t, 1)
 			tp.publish(t, 0, names(0, records)...)
 			var ran atomic.Int64

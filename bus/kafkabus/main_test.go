@@ -83,7 +83,8 @@ func (c *cluster) topic(t testing.TB, partitions int32) *topic {
 	n := <-topics
 	topics <- n + 1
 	name := fmt.Sprintf("topic-%d", n)
-	producer := c.client(t, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic(name))
+	// A broker is told of a topic a little after it was made.
+	producer := c.client(t, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic(name), kgo.UnknownTopicRetries(-1))
 	resp, err := kadm.NewClient(producer).CreateTopic(t.Context(), partitions, 1, nil, name)
 	if err != nil || resp.Err != nil {
 		t.Fatal(err, resp.Err)

@@ -85,7 +85,8 @@ func (c *config) clientOptions() []kgo.Opt { return []kgo.Opt{kgo.SeedBrokers(c.
 
 // open makes the topics.
 func (j *job) open(ctx context.Context) (err error) {
-	if j.kafka, err = kgo.NewClient(append(j.clientOptions(), kgo.DefaultProduceTopic(j.Run))...); err != nil {
+	// A broker is told of a topic a little after it was made.
+	if j.kafka, err = kgo.NewClient(append(j.clientOptions(), kgo.DefaultProduceTopic(j.Run), kgo.UnknownTopicRetries(-1))...); err != nil {
 		return fmt.Errorf("-brokers: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)

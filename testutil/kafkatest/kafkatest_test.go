@@ -22,7 +22,7 @@ func TestABrokerKeepsItsRecordsOverAKill(t *testing.T) {
 		t.Error("the second test got another broker")
 	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr), kgo.DefaultProduceTopic("topic"), kgo.ConsumeTopics("topic"),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.UnknownTopicRetries(-1))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,8 @@ type kafkaOrders struct {
 }
 
 func connectKafka(addr string) (orders, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic(streamName))
+	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic(streamName),
+		kgo.UnknownTopicRetries(-1)) // a broker is told of a topic a little after it was made
 	if err != nil {
 		return nil, fmt.Errorf("nemesis: %w", err)
 	}
