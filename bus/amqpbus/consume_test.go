@@ -3,6 +3,7 @@ package amqpbus_test
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -196,5 +197,48 @@ func TestOptionsThatAreWrongAreNamed(t *testing.T) {
 	}
 	if c.Consume(t.Context(), nil) == nil || c.ConsumeBatch(t.Context(), nil) == nil {
 		t.Error("no handler is no error")
+	}
+}
+
+// Somebody listens and never says a word.
+func TestAServerThatDoesNotAnswerIsGivenUp(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	given := make(chan error, 1)
+	go func() {
+		_, err := amqpbus.Dial(t.Context(), &amqpbus.ClientOptions{Timeout: 50 * time.Millisecond}, "amqp://"+l.Addr().String())
+		given <- err
+	}()
+	if err := within(t, given, "Dial to return"); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestCheckSaysWhatItCannotSee(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.makeQueue(t, r.queue, nil)
+	for name, c := range map[string]struct {
+		options *amqpbus.Options
+		want    string
+	}{
+		"described": {&amqpbus.Options{Declare: classic()}, "policies of the queue"},
+		"not":       {nil, "arguments and policies of the queue"},
+	} {
+		findings, err := amqpbus.Check(t.Context(), r.client, r.queue, c.options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for _, f := range findings {
+			found = found || f.Setting == c.want && f.Severity == bus.Note && f.Value == "unknown"
+		}
+		if !found {
+			t.Errorf("%s: %v", name, findings)
+		}
 	}
 }

@@ -137,16 +137,16 @@ func TestADeadLetterKeepsWhatTheMessageWas(t *testing.T) {
 	r, dead, sink := deadLetters(t)
 	c := r.open(t, amqpbus.Options{})
 	d := newDeduper(t, func(o *dedupe.Options) { o.DeadLetter, o.MaxAttempts = sink, 3 })
-	stamp := time.Now().Truncate(time.Second)
+	stamp, side := time.Now().Truncate(time.Second), r.queue+".side"
+	r.makeQueue(t, side, nil)
 	if err := r.client.Publish(t.Context(), "", r.queue, amqp.Publishing{
 		MessageId: "order-7", Body: []byte("body"), ContentType: "application/json", CorrelationId: "c", Type: "order", Timestamp: stamp,
 		UserId: "guest", Expiration: "3600000",
 		// Whoever publishes this again publishes it to others too.
-		Headers: amqp.Table{"kind": "order", "CC": []any{dead}},
+		Headers: amqp.Table{"kind": "order", "CC": []any{side}},
 	}); err != nil {
 		t.Fatal(err)
 	}
-	r.get(t, dead) // as CC
 	stop := consume(t, c, d.Wrap(func(context.Context, *bus.Message) error { return errBoom }))
 	until(t, "the message to be rejected", func() bool { return c.Stats().Rejected == 1 })
 	stop()
@@ -163,6 +163,9 @@ func TestADeadLetterKeepsWhatTheMessageWas(t *testing.T) {
 		if got.Headers[name] != want {
 			t.Errorf("header %s is %v, want %v", name, got.Headers[name], want)
 		}
+	}
+	if n := r.ready(t, side); n != 1 || got.Headers["CC"] != nil || got.Headers[amqpbus.HeaderOriginalCC] == nil {
+		t.Errorf("%d messages went to the queue in CC: %v", n, got.Headers)
 	}
 	if reason, _ := got.Headers[amqpbus.HeaderReason].(string); !strings.Contains(reason, "boom") || got.Headers[amqpbus.HeaderDeadLetterID] == "" {
 		t.Errorf("%v", got.Headers)
