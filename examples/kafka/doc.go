@@ -23,7 +23,7 @@
 //	-panic F        share of the handler's runs that panic (0.01)
 //	-vanish F       share of the orders whose worker is gone before the offset counts (0.005)
 //	-rebalances N   how often the second process leaves and comes back (3)
-//	-workers N      how many handlers run at a time, for each partition (8)
+//	-workers N      how many handlers run at a time, for each partition (2)
 //	-brokers ADDRS  a Kafka 2.8 or later, by host:port, several with commas between them
 //	-redis URL      a Redis 7.0 or later, by URL or host:port
 //	-seed N         what all chance is derived from (1)

@@ -31,7 +31,7 @@ type config struct {
 
 func parseFlags(args []string, stderr io.Writer) (*config, error) {
 	c := &config{Flags: drill.Flags{
-		Messages: 5000, Workers: 8,
+		Messages: 5000, Workers: 2,
 		Trouble: drill.Trouble{Duplicates: 0.3, Fail: 0.05, Panic: 0.01, Vanish: 0.005},
 	}}
 	fs := c.Define("kafka", stderr)
