@@ -80,15 +80,15 @@ func (s *Summary) Hold(n int) {
 	s.Lost -= held
 }
 
-// common returns s, also of a struct that embeds it.
-func (s *Summary) common() *Summary { return s }
+// Numbers returns s, also of a struct that embeds it.
+func (s *Summary) Numbers() *Summary { return s }
 
 // Outcome is a struct that embeds a Summary.
 type Outcome interface {
 	// Print prints the numbers for people, in the order in which they add up.
 	Print(t *Table)
-
-	common() *Summary
+	// Numbers returns the Summary.
+	Numbers() *Summary
 }
 
 // Finish says why the run ended, which is err or the end of ctx, prints the outcome
@@ -103,7 +103,7 @@ func (f *Flags) Finish(ctx context.Context, err error, o Outcome, l *ledger.Ledg
 	case err != nil:
 		f.Say("%v", err)
 	}
-	s := o.common()
+	s := o.Numbers()
 	f.nameSome(s, l)
 	table := stdout
 	if f.JSON {
