@@ -36,6 +36,7 @@ const unit = 250 * time.Millisecond
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 func TestContract(t *testing.T) {
+	t.Parallel()
 	js := start(t).JetStream()
 	claimtest.Run(t, func(t testing.TB) *claimtest.Harness { return harness(t, js, inMemory) })
 }

@@ -9,6 +9,7 @@ import (
 )
 
 func TestRandomSequences(t *testing.T) {
+	t.Parallel()
 	js := start(t).JetStream()
 	sequences.Run(t, func(t testing.TB) *claimtest.Harness {
 		h := harness(t, js, inMemory)

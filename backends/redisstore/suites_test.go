@@ -129,22 +129,23 @@ func TestSingles(t *testing.T) {
 	})
 }
 
-// forEach runs a suite on each ground with its layouts; under -short, on a real
-// server, with the first of them.
+// forEach runs a suite on each ground with its layouts. Under -short, for the race
+// detector, all of them are on the server, where scripts cost little, and the first
+// is elsewhere.
 func forEach(t *testing.T, grounds map[*ground][]layout, suite func(*testing.T, func(testing.TB) *claimtest.Harness)) {
 	t.Parallel()
 	for g, layouts := range grounds {
 		t.Run(g.name, func(t *testing.T) {
 			t.Parallel()
-			open := g.start(t)
 			for i, l := range layouts {
 				t.Run(l.name, func(t *testing.T) {
+					if i > 0 && g != &serverGround && testing.Short() {
+						t.Skip("it runs on the server")
+					}
 					if g != &miniGround {
-						if i > 0 && testing.Short() {
-							t.Skip("it takes long under the race detector, and differs little from the others")
-						}
 						t.Parallel()
 					}
+					open := g.start(t) // for each: List looks at all that a server has
 					suite(t, func(t testing.TB) *claimtest.Harness { return open(t, l) })
 				})
 			}

@@ -72,11 +72,24 @@ func RunSingle(t *testing.T, open func(t testing.TB) *Harness) { runMode(t, sing
 
 func runMode(t *testing.T, m mode, open func(t testing.TB) *Harness) {
 	t.Run(m.String(), func(t *testing.T) {
+		parallel := false // as the first harness says
 		for _, c := range allCases() {
 			if c.batcher && m == single {
 				continue
 			}
-			t.Run(c.name, func(t *testing.T) { runCase(t, &c, m, open) })
+			t.Run(c.name, func(t *testing.T) {
+				if parallel {
+					t.Parallel() // before the store is opened, which may take its time too
+				}
+				runCase(t, &c, m, func(tb testing.TB) *Harness {
+					h := open(tb)
+					if h.Parallel && !parallel {
+						parallel = true
+						t.Parallel()
+					}
+					return h
+				})
+			})
 		}
 	})
 }
@@ -87,9 +100,6 @@ const maxTries = 5
 func runCase(t *testing.T, c *testCase, mode mode, open func(t testing.TB) *Harness) {
 	for try := 1; ; try++ {
 		h := open(t)
-		if h.Parallel && try == 1 {
-			t.Parallel()
-		}
 		if h.fakeClock() || try == maxTries {
 			defer func() {
 				if t.Failed() {

@@ -20,7 +20,7 @@ import (
 func TestMain(m *testing.M) {
 	// Cases wait for the server's clock far more than they compute.
 	flag.Parse()
-	if err := flag.Set("test.parallel", "12"); err != nil {
+	if err := flag.Set("test.parallel", fmt.Sprint(abreast)); err != nil {
 		panic(err)
 	}
 	sqltest.Main(m.Run)
@@ -29,20 +29,40 @@ func TestMain(m *testing.M) {
 // unit is the shortest lease on the server's own clock.
 const unit = 100 * time.Millisecond
 
+// abreast is how many cases run at a time, each of which takes a connection to wait
+// and one to work.
+const abreast = 24
+
 var prefixes atomic.Int64
 
-// The contract on the server's own clock, in tables of its own for each case.
+// The contract on the server's own clock. Cases that run side by side have tables of
+// their own, which the next ones are given empty.
 func TestContract(t *testing.T) {
-	pool, err := pgxpool.New(t.Context(), sqltest.Postgres(t).DSN)
+	config, err := pgxpool.ParseConfig(sqltest.Postgres(t).DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.MaxConns = 2 * abreast
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
+	free := make(chan *sqlstore.Options, 10*abreast)
 	claimtest.Run(t, func(t testing.TB) *claimtest.Harness {
-		o := &sqlstore.Options{Prefix: fmt.Sprintf("t%d_", prefixes.Add(1))}
-		if err := pgxstore.Migrate(t.Context(), pool, o); err != nil {
-			t.Fatal(err)
+		var o *sqlstore.Options
+		select {
+		case o = <-free:
+			if _, err := pool.Exec(t.Context(), "DELETE FROM "+o.Prefix+"claims"); err != nil {
+				t.Fatal(err)
+			}
+		default:
+			o = &sqlstore.Options{Prefix: fmt.Sprintf("t%d_", prefixes.Add(1))}
+			if err := pgxstore.Migrate(t.Context(), pool, o); err != nil {
+				t.Fatal(err)
+			}
 		}
+		t.Cleanup(func() { free <- o })
 		store, err := pgxstore.New(t.Context(), pool, o)
 		if err != nil {
 			t.Fatal(err)
