@@ -1,7 +1,9 @@
 package redisstore_test
 
 import (
+	"math/rand/v2"
 	"os"
+	"strconv"
 	"testing"
 
 	"github.com/oncebus/once/backends/redisstore"
@@ -17,9 +19,11 @@ type mutant struct {
 
 // A comparison with the model is worth what it finds. Each of these is a script
 // with one mistake that somebody could make, and TestStateAgainstStep must see
-// it.
+// it. ONCE_MUTANTS=4 tries one in four, by chance; of the others it is only seen
+// that the script still has the place.
 func TestStateAgainstStepFindsMistakes(t *testing.T) {
-	if os.Getenv("ONCE_MUTANTS") == "" {
+	oneIn, err := strconv.Atoi(os.Getenv("ONCE_MUTANTS"))
+	if err != nil || oneIn < 1 {
 		t.Skip("a test of a test, of a minute or two; set ONCE_MUTANTS=1 to run it")
 	}
 	mutants := []mutant{
@@ -80,7 +84,7 @@ func TestStateAgainstStepFindsMistakes(t *testing.T) {
 		{"revival that loses the fingerprint", "token, known = sub(record, 66, 81), sub(record, 82, 97)", "token = sub(record, 66, 81)", 0},
 	}
 	for _, m := range mutants {
-		t.Run(m.name, func(t *testing.T) { m.mustBeFound(t, "plain") })
+		t.Run(m.name, func(t *testing.T) { m.mustBeFound(t, "plain", oneIn) })
 	}
 	packed := []mutant{
 		{"absent without a look at the marker", "(state == '' or (state == 'P'", "(false or (state == 'P'", 0},
@@ -92,7 +96,7 @@ func TestStateAgainstStepFindsMistakes(t *testing.T) {
 		{"marker that ends with its generation", "ceil((now + min(kept, g.retention) - g.start) / g.unit)", "ceil((g.close - g.start) / g.unit)", 0},
 	}
 	for _, m := range packed {
-		t.Run(m.name, func(t *testing.T) { m.mustBeFound(t, "packed") })
+		t.Run(m.name, func(t *testing.T) { m.mustBeFound(t, "packed", oneIn) })
 	}
 	places := []mutant{
 		{"absent without a look at the bit", "(not clear or clear(key))", "true", 0},
@@ -108,13 +112,16 @@ func TestStateAgainstStepFindsMistakes(t *testing.T) {
 		{"place beside what has more to keep", "if flags == '0' and known == NONE and", "if flags == '0' and", 0},
 	}
 	for _, m := range places {
-		t.Run(m.name, func(t *testing.T) { m.mustBeFound(t, "places") })
+		t.Run(m.name, func(t *testing.T) { m.mustBeFound(t, "places", oneIn) })
 	}
 }
 
-func (m mutant) mustBeFound(t *testing.T, layout string) {
+func (m mutant) mustBeFound(t *testing.T, layout string, oneIn int) {
 	redisstore.LetRecordsBeShort(t)
 	redisstore.UseMutant(t, m.piece, m.replacement)
+	if rand.IntN(oneIn) > 0 {
+		t.Skip("not this time")
+	}
 	d := newDuel(t, duelLayouts[layout])
 	for round := m.from; round < m.from+200; round++ {
 		if err := d.fight(randomScript(round)); err != nil {
