@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -16,9 +15,6 @@ import (
 	"github.com/oncebus/once/examples/ledger"
 	"github.com/oncebus/once/examples/servers"
 )
-
-// patience is how long nothing may move before the run is given up.
-const patience = time.Minute
 
 // config is what the flags say.
 type config struct {
@@ -153,7 +149,7 @@ func (j *job) publish(ctx context.Context) error {
 
 // members returns when the group has n.
 func (j *job) members(ctx context.Context, n int) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errStalled)
+	ctx, cancel := context.WithTimeoutCause(ctx, drill.Patience, drill.ErrStalled)
 	defer cancel()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
@@ -179,37 +175,13 @@ func order(id string, n int) *kgo.Record {
 	}
 }
 
-var errStalled = errors.New("nothing moves any more")
-
 // settled returns when the group has committed everything. It returns an error when
 // a process has ended, or when nothing moves any more.
 func (j *job) settled(ctx context.Context, failed <-chan error) error {
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	last, moved := ledger.Balance{}, time.Now()
-	for {
+	return drill.Settled(ctx, j.ledger, failed, func() (bool, error) {
 		left, err := j.left(ctx)
-		if err != nil {
-			return err
-		}
-		now := j.ledger.Balance()
-		if now != last {
-			last, moved = now, time.Now()
-		}
-		switch {
-		case left == 0:
-			return nil
-		case time.Since(moved) > patience:
-			return fmt.Errorf("%w: nothing for %v", errStalled, patience)
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case err := <-failed:
-			return err
-		case <-ticker.C:
-		}
-	}
+		return left == 0, err
+	})
 }
 
 // left returns how many records the group has not committed.

@@ -34,7 +34,7 @@ func (j *job) sumUp(elapsed time.Duration, err error) *summary {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	s.DeadLetters = j.deadLetters(ctx)
-	if err != nil && !errors.Is(err, errStalled) {
+	if err != nil && !errors.Is(err, drill.ErrStalled) {
 		if left, err := j.left(ctx); err == nil {
 			s.Hold(int(left)) // the run ended early: what the topic still holds is not lost
 		}

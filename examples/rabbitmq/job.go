@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,9 +16,6 @@ import (
 	"github.com/oncebus/once/examples/servers"
 	"github.com/oncebus/once/testutil/amqptest"
 )
-
-// patience is how long nothing may move before the run is given up.
-const patience = time.Minute
 
 // config is what the flags say.
 type config struct {
@@ -196,41 +192,17 @@ func (j *job) send(ctx context.Context, batch []amqp.Publishing) error {
 	return errors.Join(errs...)
 }
 
-var errStalled = errors.New("nothing moves any more")
-
 // settled returns when all orders are charged or given up, and every message that was
 // published has been acked for good. It returns an error when a process has ended, or
 // when nothing moves any more.
 func (j *job) settled(ctx context.Context, failed <-chan error) error {
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	last, moved := ledger.Balance{}, time.Now()
-	for {
+	return drill.Settled(ctx, j.ledger, failed, func() (bool, error) {
 		acked := int64(0)
 		for _, p := range j.processes {
 			s := p.stats()
 			acked += s.Acked + s.Rejected
 		}
 		ready, err := j.ready(j.Run)
-		if err != nil {
-			return err
-		}
-		now := j.ledger.Balance()
-		if now != last {
-			last, moved = now, time.Now()
-		}
-		switch {
-		case now.Open == 0 && ready == 0 && acked >= j.published.Load():
-			return nil
-		case time.Since(moved) > patience:
-			return fmt.Errorf("%w: nothing for %v", errStalled, patience)
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case err := <-failed:
-			return cmp.Or(context.Cause(ctx), err) // they end with ctx too
-		case <-ticker.C:
-		}
-	}
+		return ready == 0 && acked >= j.published.Load() && j.ledger.Balance().Open == 0, err
+	})
 }

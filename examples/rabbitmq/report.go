@@ -59,7 +59,7 @@ func (j *job) sumUp(elapsed time.Duration, err error) *summary {
 	s.Copies = s.Published - int64(s.Unique)
 	dead, _ := j.ready(j.deadQueue()) // 0 where it cannot be asked
 	s.DeadLetters = int64(dead)
-	if err != nil && !errors.Is(err, errStalled) {
+	if err != nil && !errors.Is(err, drill.ErrStalled) {
 		s.Hold(j.held(s.Lost)) // the run ended early: what the queues still hold is not lost
 	}
 	return s

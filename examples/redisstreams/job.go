@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -15,9 +14,6 @@ import (
 	"github.com/oncebus/once/examples/ledger"
 	"github.com/oncebus/once/examples/servers"
 )
-
-// patience is how long nothing may move before the run is given up.
-const patience = time.Minute
 
 // config is what the flags say.
 type config struct {
@@ -93,37 +89,13 @@ func (j *job) publish(ctx context.Context) error {
 	return nil
 }
 
-var errStalled = errors.New("nothing moves any more")
-
 // settled returns when the group has been given everything and has settled it. It
 // returns an error when a process has ended, or when nothing moves any more.
 func (j *job) settled(ctx context.Context, failed <-chan error) error {
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	last, moved := ledger.Balance{}, time.Now()
-	for {
+	return drill.Settled(ctx, j.ledger, failed, func() (bool, error) {
 		stream, group, err := j.look(ctx)
-		if err != nil {
-			return err
-		}
-		now := j.ledger.Balance()
-		if now != last {
-			last, moved = now, time.Now()
-		}
-		switch {
-		case group.Pending == 0 && group.LastDeliveredID == stream.LastGeneratedID:
-			return nil
-		case time.Since(moved) > patience:
-			return fmt.Errorf("%w: nothing for %v", errStalled, patience)
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case err := <-failed:
-			return err
-		case <-ticker.C:
-		}
-	}
+		return err == nil && group.Pending == 0 && group.LastDeliveredID == stream.LastGeneratedID, err
+	})
 }
 
 // look asks the server for the stream and its group.

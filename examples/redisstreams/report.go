@@ -34,7 +34,7 @@ func (j *job) sumUp(elapsed time.Duration, err error) *summary {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	s.DeadLetters = j.client.XLen(ctx, j.Run+"-dead").Val()
-	if err != nil && !errors.Is(err, errStalled) {
+	if err != nil && !errors.Is(err, drill.ErrStalled) {
 		s.Hold(j.held(ctx)) // the run ended early: what the stream still holds is not lost
 	}
 	return s
