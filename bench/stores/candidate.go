@@ -47,7 +47,8 @@ type opened struct {
 	// cleaner deletes what is over until its context ends; nil: records end by
 	// themselves.
 	cleaner func(ctx context.Context) error
-	// left deletes all that is over and returns how much it was.
+	// left deletes all that is over now and returns how much it was; nil without a
+	// cleaner.
 	left func(ctx context.Context) (int, error)
 	db   *sql.DB // nil: not SQL
 	// fast is how much faster than others' the store's clock is; 0 is 1.

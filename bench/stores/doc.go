@@ -21,7 +21,7 @@
 // Bytes are what a new store has grown by when ids were claimed and finished in
 // batches, as its server, or its files, tell; nothing is compacted first. Clean-up
 // is the rate of a load whose ids end as fast as they come, cleaner included, by
-// the rate of the same load whose ids stay, in turn. Filter is what the memory of a
+// the rate of the same load whose ids stay. Filter is what the memory of a
 // Deduper saves where every message comes twice. Rows are a table of PostgreSQL
 // that has so many.
 //

@@ -46,19 +46,14 @@ func (b *bench) filter(o *opened, row *figures) error {
 		defer func() { _ = d.Close(context.Background()) }()
 		ways[i] = &twice{o.store, d}
 	}
-	var ratios []float64
-	for range b.set.turns {
-		var rates [2]float64
-		for i, w := range ways {
-			r, err := b.rate(w, crowd, lasting, b.set.warm, b.set.sample)
-			if err != nil {
-				return err
-			}
-			rates[i] = r
-		}
-		ratios = append(ratios, rates[0]/rates[1])
+	rate := func(w *twice) func() (float64, error) {
+		return func() (float64, error) { return b.rate(w, crowd, lasting, b.set.warm, b.set.sample) }
 	}
-	row.Filter = significant(median(ratios))
+	_, ratios, err := b.between(rate(ways[1]), rate(ways[0]))
+	if err != nil {
+		return err
+	}
+	row.Filter = b.counted(ratios)
 	b.progress("%s: messages that come twice: %.2f of the rate without a memory", row.Name, row.Filter)
 	return nil
 }

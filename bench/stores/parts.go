@@ -25,30 +25,40 @@ func (b *bench) rates(o *opened, row *figures) error {
 }
 
 func (b *bench) compare(o *opened, l load) (compared, error) {
-	var rates, ratios []float64
-	before, err := b.redisRate(l)
-	if err != nil {
-		return compared{}, err
-	}
-	for try := 0; try < 4*b.set.turns && len(ratios) < b.set.turns; try++ {
-		r, err := b.rate(o.store, l, lasting, b.set.warm, b.set.sample)
-		if err != nil {
-			return compared{}, err
+	rates, ratios, err := b.between(
+		func() (float64, error) { return b.redisRate(l) },
+		func() (float64, error) { return b.rate(o.store, l, lasting, b.set.warm, b.set.sample) },
+	)
+	return compared{Load: l.Name, Turns: len(ratios), Rate: b.counted(rates), OfRedis: b.counted(ratios)}, err
+}
+
+// between measures one thing between two measurements of another, again and
+// again, and returns what it was and its ratios to their mean, for the turns in
+// which the other did not move.
+func (b *bench) between(other, one func() (float64, error)) (rates, ratios []float64, err error) {
+	before, err := other()
+	for try := 0; err == nil && try < 4*b.set.turns && len(ratios) < b.set.turns; try++ {
+		var r, after float64
+		if r, err = one(); err != nil {
+			break
 		}
-		after, err := b.redisRate(l)
-		if err != nil {
-			return compared{}, err
+		if after, err = other(); err != nil {
+			break
 		}
 		if b.set.short || max(before, after) <= (1+maxDrift)*min(before, after) {
 			rates, ratios = append(rates, r), append(ratios, 2*r/(before+after))
 		}
 		before = after
 	}
-	c := compared{Load: l.Name, Turns: len(ratios)}
-	if 2*len(ratios) >= b.set.turns {
-		c.Rate, c.OfRedis = significant(median(rates)), significant(median(ratios))
+	return rates, ratios, err
+}
+
+// counted is the median where half of the turns count, and 0 otherwise.
+func (b *bench) counted(figures []float64) float64 {
+	if 2*len(figures) < b.set.turns {
+		return 0
 	}
-	return c, nil
+	return significant(median(figures))
 }
 
 // redisRate is what Redis does under a load. It has nothing else to remember.
@@ -81,50 +91,48 @@ func (b *bench) bytes(o *opened, row *figures) error {
 	return nil
 }
 
-// clean measures the same load while ids end and are deleted, and while they
-// stay, in turn.
+// clean measures a load whose ids end and are deleted, between two of the same
+// whose ids stay.
 func (b *bench) clean(o *opened, row *figures) error {
 	fast := cmp.Or(o.fast, 1)
 	staying := times{lasting.lease * fast, lasting.retention}
 	ending := times{b.set.life * fast, b.set.life * fast}
-	sample := 2 * b.set.sample
-	var ratios []float64
-	handled, left := 0.0, 0
-	for range b.set.turns {
-		kept, err := b.rate(o.store, batched, staying, b.set.warm, sample)
-		if err != nil {
-			return err
-		}
-		ctx, stop := context.WithCancel(b.ctx)
-		cleaned := make(chan error, 1)
-		go func() {
-			if o.cleaner == nil {
-				cleaned <- nil
-				return
-			}
-			cleaned <- o.cleaner(ctx)
-		}()
-		// The first ids have ended when the sample begins.
-		warm := 3 * b.set.life
-		rate, err := b.rate(o.store, batched, ending, warm, sample)
-		stop()
-		if err = cmp.Or(err, <-cleaned); err != nil {
-			return err
-		}
-		ratios = append(ratios, rate/kept)
-		handled += rate * (warm + sample).Seconds()
-		if o.left != nil {
-			n, err := o.left(b.ctx)
-			if err != nil {
-				return err
-			}
-			left += n
-		}
+	// The first ids have ended when the sample begins.
+	warm, sample := 3*b.set.life, 2*b.set.sample
+	ended, left := 0.0, 0
+	_, ratios, err := b.between(
+		func() (float64, error) { return b.rate(o.store, batched, staying, b.set.warm, sample) },
+		func() (float64, error) {
+			rate, n, err := b.cleaned(o, func() (float64, error) { return b.rate(o.store, batched, ending, warm, sample) })
+			ended, left = ended+rate*(warm+sample-2*b.set.life).Seconds(), left+n
+			return rate, err
+		})
+	if err != nil {
+		return err
 	}
-	row.Cleaning = significant(median(ratios))
-	if handled > 0 && o.left != nil {
-		row.Behind = significant(float64(left) / handled)
+	row.Cleaning = b.counted(ratios)
+	if ended > 0 {
+		row.Behind = significant(min(1, float64(left)/ended))
 	}
-	b.progress("%s: %.2f of the rate while ids end, cleaner behind by %.0f %% of them", row.Name, row.Cleaning, 100*row.Behind)
+	b.progress("%s: %.2f of the rate while ids end, %.0f %% of them left to the cleaner", row.Name, row.Cleaning, 100*row.Behind)
 	return nil
+}
+
+// cleaned runs a load beside the store's cleaner and returns how many records
+// that were over it had left when the load ended.
+func (b *bench) cleaned(o *opened, load func() (float64, error)) (rate float64, left int, err error) {
+	if o.cleaner == nil {
+		rate, err = load()
+		return rate, 0, err
+	}
+	ctx, stop := context.WithCancel(b.ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- o.cleaner(ctx) }()
+	rate, err = load()
+	stop()
+	if err = cmp.Or(err, <-ended); err == nil {
+		left, err = o.left(b.ctx)
+	}
+	return rate, left, err
 }

@@ -42,7 +42,7 @@ type figures struct {
 	IndexBytes float64 `json:"index_bytes"`
 	IDs        int     `json:"ids"`
 	// Cleaning is the rate while ids end by the rate while they stay, Behind the
-	// part of those that ended that was still there.
+	// part of those that ended that the cleaner had left when the load ended.
 	Cleaning float64 `json:"cleaning"`
 	Behind   float64 `json:"behind"`
 	// Filter is the rate of messages that come twice with the process's memory of
@@ -177,6 +177,8 @@ end* is the rate of batches whose ids end as fast as they come, cleaner included
 // notes are what one has to know to read the table.
 const notes = `What the figures do not say:
 
+- The row of Redis is Redis beside itself: what its ratios are off 1 by is what this machine does to all of them. *Void*: Redis moved by more than 20 % in most turns.
+  A dash: not measured, or void.
 - SQL servers wait for the disk at every commit unless the row says otherwise, and Redis writes nothing. The row of Redis that syncs is the one to compare them with
   where records must survive. Pools have 32 connections; tables, 1 GB of shared buffers.
 - NATS runs in the process of the benchmark, with one replica, and syncs every two minutes. Its index takes memory as well: see [natskv](natskv.md).
@@ -184,6 +186,7 @@ const notes = `What the figures do not say:
   pages of tables and indexes.
 - The cleaner of the SQL stores runs with its default batch and pause. Pebble's clock goes sixty times as fast while ids end, since its shortest generation is a minute.
 - Rows are of finished ids, inserted by one statement for each 100,000; one in a thousand is over. The claims beside them are of new ids.
+  The latencies of claims and of cleaning are of one stretch each, without turns: what else the machine did is in them.
 `
 
 func (r *report) versionList() string {
