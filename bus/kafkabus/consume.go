@@ -92,11 +92,14 @@ func (c *Consumer) consume(ctx context.Context, batch int, serve serve) error {
 	defer c.session.Store(nil)
 
 	stopped := make(chan struct{})
-	var commits sync.WaitGroup
-	commits.Go(func() { s.commitNowAndThen(stopped) })
+	var beside sync.WaitGroup
+	beside.Go(func() { s.commitNowAndThen(stopped) })
+	if !c.reported.Swap(true) {
+		beside.Go(func() { c.report(ctx) })
+	}
 	err := s.poll(ctx)
 	close(stopped)
-	commits.Wait()
+	beside.Wait()
 
 	for _, p := range s.all() {
 		p.close()

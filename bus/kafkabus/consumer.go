@@ -26,6 +26,8 @@ type Consumer struct {
 	client  *kgo.Client
 	session atomic.Pointer[session] // of the Consume that runs
 	counts  counts
+	// reported says that the settings were checked, or are being.
+	reported atomic.Bool
 }
 
 // counts are Stats as they are counted.
