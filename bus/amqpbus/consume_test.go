@@ -13,6 +13,7 @@ import (
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/amqpbus"
 	"github.com/oncebus/once/testutil/amqptest"
+	"github.com/oncebus/once/testutil/bustest"
 )
 
 func nothing(context.Context, *bus.Message) error { return nil }
@@ -33,9 +34,9 @@ func TestAQueueThatIsMissing(t *testing.T) {
 		ended <- c.Consume(t.Context(), func(context.Context, *bus.Message) error { handled <- struct{}{}; return nil })
 	}()
 	r.publish(t, "a")
-	within(t, handled, "a message")
+	bustest.Within(t, handled, "a message")
 	r.deleteQueue(t, r.queue)
-	if err := within(t, ended, "Consume to return"); !errors.Is(err, amqpbus.ErrNoQueue) {
+	if err := bustest.Within(t, ended, "Consume to return"); !errors.Is(err, amqpbus.ErrNoQueue) {
 		t.Errorf("Consume: %v", err)
 	}
 }
@@ -47,11 +48,11 @@ func TestAQueueThatIsDeletedIsMadeAgain(t *testing.T) {
 	handled := make(chan struct{}, 2)
 	consume(t, c, func(context.Context, *bus.Message) error { handled <- struct{}{}; return nil })
 	r.publish(t, "a")
-	within(t, handled, "a message")
+	bustest.Within(t, handled, "a message")
 	r.deleteQueue(t, r.queue)
-	until(t, "another channel", func() bool { return c.Stats().Reopened == 1 })
+	bustest.Until(t, "another channel", func() bool { return c.Stats().Reopened == 1 })
 	r.publish(t, "b")
-	within(t, handled, "a message of the next queue")
+	bustest.Within(t, handled, "a message of the next queue")
 }
 
 func TestAClientThatIsClosedEndsConsume(t *testing.T) {
@@ -63,11 +64,11 @@ func TestAClientThatIsClosedEndsConsume(t *testing.T) {
 		ended <- c.Consume(t.Context(), func(context.Context, *bus.Message) error { handled <- struct{}{}; return nil })
 	}()
 	r.publish(t, "a")
-	within(t, handled, "a message")
+	bustest.Within(t, handled, "a message")
 	if err := r.client.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := within(t, ended, "Consume to return"); !errors.Is(err, amqpbus.ErrClosed) {
+	if err := bustest.Within(t, ended, "Consume to return"); !errors.Is(err, amqpbus.ErrClosed) {
 		t.Errorf("Consume: %v", err)
 	}
 }
@@ -98,7 +99,7 @@ func TestAStreamIsRefused(t *testing.T) {
 			}
 		}
 	}()
-	if err := within(t, ended, "Consume to return"); !errors.Is(err, amqpbus.ErrRefused) {
+	if err := bustest.Within(t, ended, "Consume to return"); !errors.Is(err, amqpbus.ErrRefused) {
 		t.Errorf("Consume: %v", err)
 	}
 	close(stop)
@@ -213,7 +214,7 @@ func TestAServerThatDoesNotAnswerIsGivenUp(t *testing.T) {
 		_, err := amqpbus.Dial(t.Context(), &amqpbus.ClientOptions{Timeout: 50 * time.Millisecond}, "amqp://"+l.Addr().String())
 		given <- err
 	}()
-	if err := within(t, given, "Dial to return"); err == nil {
+	if err := bustest.Within(t, given, "Dial to return"); err == nil {
 		t.Error("no error")
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/goleak"
@@ -16,6 +15,7 @@ import (
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/amqpbus"
 	"github.com/oncebus/once/testutil/amqptest"
+	"github.com/oncebus/once/testutil/bustest"
 )
 
 func TestMain(m *testing.M) {
@@ -122,47 +122,18 @@ func (r *rig) ready(t testing.TB, queue string) (n int) {
 // told takes effect a moment later.
 func (r *rig) has(t testing.TB, queue string, n int) {
 	t.Helper()
-	until(t, fmt.Sprintf("%d messages in %s", n, queue), func() bool { return r.ready(t, queue) == n })
+	bustest.Until(t, fmt.Sprintf("%d messages in %s", n, queue), func() bool { return r.ready(t, queue) == n })
 }
 
 // consume runs c.Consume until stop is called or the test ends.
 func consume(t testing.TB, c *amqpbus.Consumer, h bus.Handler) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan error, 1)
-	go func() { ended <- c.Consume(ctx, h) }()
+	end := bustest.Background(t, func(ctx context.Context) error { return c.Consume(ctx, h) })
 	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := within(t, ended, "Consume to return"); err != nil {
+		if err := end(); err != nil {
 			t.Errorf("Consume: %v", err)
 		}
 	})
 	t.Cleanup(stop)
 	return stop
-}
-
-// within waits for ch as long as nothing but a failure takes.
-func within[E any](t testing.TB, ch <-chan E, what string) E {
-	t.Helper()
-	select {
-	case e := <-ch:
-		return e
-	case <-time.After(30 * time.Second):
-		t.Fatalf("waited in vain for %s", what)
-		panic("unreachable")
-	}
-}
-
-// until waits for cond as long as nothing but a failure takes.
-func until(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	tick, over := time.NewTicker(5*time.Millisecond), time.After(30*time.Second)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-tick.C:
-		case <-over:
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/oncebus/once/bus/amqpbus"
 	"github.com/oncebus/once/dedupe"
 	"github.com/oncebus/once/testutil/amqptest"
+	"github.com/oncebus/once/testutil/bustest"
 	"github.com/oncebus/once/testutil/netproxy"
 )
 
@@ -108,7 +109,7 @@ func TestWhatPublishConfirmedIsThere(t *testing.T) {
 		body := []byte{'b', 'o', 'd', 'y', byte('0' + i)}
 		trap := proxy.CutAt(point, string(body))
 		err := r.client.Publish(t.Context(), "", r.queue, amqp.Publishing{Body: body})
-		within(t, trap.Sprung(), "the trap")
+		bustest.Within(t, trap.Sprung(), "the trap")
 		if !errors.Is(err, amqpbus.ErrNotConfirmed) {
 			t.Errorf("cut at %v: %v", point, err)
 		}
@@ -148,7 +149,7 @@ func TestADeadLetterKeepsWhatTheMessageWas(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop := consume(t, c, d.Wrap(func(context.Context, *bus.Message) error { return errBoom }))
-	until(t, "the message to be rejected", func() bool { return c.Stats().Rejected == 1 })
+	bustest.Until(t, "the message to be rejected", func() bool { return c.Stats().Rejected == 1 })
 	stop()
 	r.has(t, dead, 1)
 	got := r.get(t, dead)
@@ -189,12 +190,12 @@ func TestAMessageIsAckedOnlyWhenItsDeadLetterIsStored(t *testing.T) {
 	r.deleteQueue(t, dead)
 	r.publish(t, "a")
 	consume(t, c, func(context.Context, *bus.Message) error { return bus.Reject(errBoom) })
-	until(t, "the sink to fail", func() bool { return refused.Load() >= 3 })
+	bustest.Until(t, "the sink to fail", func() bool { return refused.Load() >= 3 })
 	if s := c.Stats(); s.Acked != 0 || s.Rejected != 0 {
 		t.Errorf("%+v: the message is gone without a dead letter", s)
 	}
 	r.makeQueue(t, dead, nil)
-	until(t, "the message to be rejected", func() bool { return c.Stats().Rejected == 1 })
+	bustest.Until(t, "the message to be rejected", func() bool { return c.Stats().Rejected == 1 })
 	r.has(t, dead, 1)
 }
 
@@ -228,10 +229,10 @@ func TestAServerThatTakesNoMessagesTakesAcks(t *testing.T) {
 		}
 		return nil
 	})
-	until(t, "the ack", func() bool { return c.Stats().Acked == 1 })
-	until(t, "the sink to be refused", func() bool { return blocked.Load() >= 2 })
+	bustest.Until(t, "the ack", func() bool { return c.Stats().Acked == 1 })
+	bustest.Until(t, "the sink to be refused", func() bool { return blocked.Load() >= 2 })
 	off()
-	until(t, "the message to be rejected", func() bool { return c.Stats().Rejected == 1 })
+	bustest.Until(t, "the message to be rejected", func() bool { return c.Stats().Rejected == 1 })
 	if n := r.ready(t, dead); n < 1 { // a copy for each time that the confirmation came late
 		t.Errorf("%d dead letters", n)
 	}
@@ -305,8 +306,8 @@ func TestARetryQueueBringsMessagesBack(t *testing.T) {
 				}
 				return nil
 			})
-			until(t, "the first trip", func() bool { return c.Stats().PutOff == 1 })
-			until(t, "the message to be acked for good", func() bool { return c.Stats().Delivered == 4 })
+			bustest.Until(t, "the first trip", func() bool { return c.Stats().PutOff == 1 })
+			bustest.Until(t, "the message to be acked for good", func() bool { return c.Stats().Delivered == 4 })
 			stop()
 			if s := c.Stats(); s.PutOff != 2 || s.Retried != 3 || s.Unsettled != 0 {
 				t.Errorf("%+v", s)
@@ -332,7 +333,7 @@ func TestARetryQueueThatFailsLosesNothing(t *testing.T) {
 		}
 		return nil
 	})
-	until(t, "the ack", func() bool { return c.Stats().Acked == 1 })
+	bustest.Until(t, "the ack", func() bool { return c.Stats().Acked == 1 })
 	stop()
 	if s := c.Stats(); s.PutOff != 0 || s.Delivered != 2 {
 		t.Errorf("%+v", s)

@@ -16,6 +16,7 @@ import (
 	"github.com/oncebus/once/bus/amqpbus"
 	"github.com/oncebus/once/dedupe"
 	"github.com/oncebus/once/testutil/amqptest"
+	"github.com/oncebus/once/testutil/bustest"
 	"github.com/oncebus/once/testutil/netproxy"
 )
 
@@ -110,7 +111,7 @@ func TestConnectionsThatBreakRepeatNothing(t *testing.T) {
 		did.add(m)
 		return nil
 	}))
-	until(t, "all messages", func() bool { return did.messages() == messages })
+	bustest.Until(t, "all messages", func() bool { return did.messages() == messages })
 	stop()
 	did.once(t, messages)
 	r.has(t, r.queue, 0)
@@ -147,13 +148,13 @@ func TestATagOfALostChannelIsNeverSettled(t *testing.T) {
 				<-stay
 				return bus.RetryAfter(errBoom, time.Minute)
 			})
-			within(t, first, "the first delivery")
+			bustest.Within(t, first, "the first delivery")
 			proxy.Cut()
-			within(t, second, "the second delivery")
+			bustest.Within(t, second, "the second delivery")
 			close(goOn)
-			until(t, "the first owner's word to be counted as unsettled", func() bool { return c.Stats().Unsettled == 1 })
+			bustest.Until(t, "the first owner's word to be counted as unsettled", func() bool { return c.Stats().Unsettled == 1 })
 			close(stay)
-			until(t, "the second owner's word", func() bool { return c.Stats().Retried >= 1 })
+			bustest.Until(t, "the second owner's word", func() bool { return c.Stats().Retried >= 1 })
 			stop()
 			r.has(t, r.queue, 1)
 		})
@@ -179,8 +180,8 @@ func TestAChannelThatTheServerClosesIsOpenedAnew(t *testing.T) {
 		did.add(m)
 		return nil
 	}))
-	until(t, "all messages", func() bool { return did.messages() == messages })
-	until(t, "another channel", func() bool { return c.Stats().Reopened == 1 })
+	bustest.Until(t, "all messages", func() bool { return did.messages() == messages })
+	bustest.Until(t, "another channel", func() bool { return c.Stats().Reopened == 1 })
 	r.has(t, r.queue, 0)
 	stop()
 	did.once(t, messages)
@@ -213,12 +214,12 @@ func TestADeliveryThatTimesOutAtTheServer(t *testing.T) {
 			}
 		}
 		return d.Wrap(func(_ context.Context, m *bus.Message) error {
-			within(t, again, "the second delivery")
+			bustest.Within(t, again, "the second delivery")
 			did.add(m)
 			return nil
 		})(ctx, m)
 	})
-	until(t, "the second delivery to be acked", func() bool { return c.Stats().Acked == 1 })
+	bustest.Until(t, "the second delivery to be acked", func() bool { return c.Stats().Acked == 1 })
 	stop()
 	did.once(t, 1)
 	if s := c.Stats(); s.Unsettled == 0 || s.Reopened == 0 {
@@ -243,12 +244,12 @@ func TestABrokerThatIsRestartedLosesNothing(t *testing.T) {
 				did.add(m)
 				return nil
 			}))
-			within(t, running, "a handler")
+			bustest.Within(t, running, "a handler")
 			if err := r.node.Restart(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			close(restarted)
-			until(t, "all messages", func() bool { return did.messages() == messages })
+			bustest.Until(t, "all messages", func() bool { return did.messages() == messages })
 			r.has(t, r.queue, 0)
 			stop()
 			did.once(t, messages)
@@ -271,11 +272,11 @@ func TestPrefetchBoundsWhatIsHere(t *testing.T) {
 		<-finish
 		return nil
 	})
-	until(t, "all workers", func() bool { return running.Load() == 3 })
-	until(t, "all places to be taken", func() bool { return r.ready(t, r.queue) <= messages-7 })
+	bustest.Until(t, "all workers", func() bool { return running.Load() == 3 })
+	bustest.Until(t, "all places to be taken", func() bool { return r.ready(t, r.queue) <= messages-7 })
 	r.has(t, r.queue, messages-7)
 	close(finish)
-	until(t, "all messages", func() bool { return c.Stats().Acked == messages })
+	bustest.Until(t, "all messages", func() bool { return c.Stats().Acked == messages })
 	stop()
 }
 
@@ -298,7 +299,7 @@ func TestWhatIsHeldTakesAPlace(t *testing.T) {
 		}
 		return nil
 	})
-	until(t, "all messages", func() bool { return c.Stats().Acked == 4 })
+	bustest.Until(t, "all messages", func() bool { return c.Stats().Acked == 4 })
 	stop()
 	if len(order) != 7 || fmt.Sprint(order[:3]) != "[a1 b1 c1]" || order[3] == "d1" {
 		t.Errorf("handled in the order %v", order)
@@ -324,7 +325,7 @@ func TestAMessageIsNotHeldForTooLong(t *testing.T) {
 		took <- time.Since(first)
 		return nil
 	})
-	if d := within(t, took, "the message to come again"); d < 150*time.Millisecond {
+	if d := bustest.Within(t, took, "the message to come again"); d < 150*time.Millisecond {
 		t.Errorf("came again after %v", d)
 	}
 	stop()
@@ -340,7 +341,7 @@ func TestStoppingGivesBackWhatIsHeld(t *testing.T) {
 	c := r.open(t, amqpbus.Options{Workers: 2})
 	r.publish(t, names(10)...)
 	stop := consume(t, c, func(context.Context, *bus.Message) error { return bus.RetryAfter(errBoom, time.Hour) })
-	until(t, "all places to be taken", func() bool { return c.Stats().Retried == 4 })
+	bustest.Until(t, "all places to be taken", func() bool { return c.Stats().Retried == 4 })
 	stop()
 	r.has(t, r.queue, 10)
 	if s := c.Stats(); s.GivenBack != 4 || s.Dropped != 0 || s.Unsettled != 0 {
@@ -365,7 +366,7 @@ func TestDeliveriesAreCountedOverLostChannels(t *testing.T) {
 		return nil
 	})
 	for want := 1; want <= 4; want++ {
-		if n := within(t, numbers, "a delivery"); n != want {
+		if n := bustest.Within(t, numbers, "a delivery"); n != want {
 			t.Errorf("delivery %d says that it is number %d", want, n)
 		}
 	}

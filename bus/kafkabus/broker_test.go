@@ -14,6 +14,7 @@ import (
 
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/kafkabus"
+	"github.com/oncebus/once/testutil/bustest"
 	"github.com/oncebus/once/testutil/kafkatest"
 )
 
@@ -83,7 +84,7 @@ func TestAMemberThatWasTakenForDeadCommitsNothing(t *testing.T) {
 				<-finish
 				return nil // too late
 			})
-			within(t, started, "the first member")
+			bustest.Within(t, started, "the first member")
 			w.set(true)
 
 			gone := make(chan string, 10)
@@ -95,21 +96,21 @@ func TestAMemberThatWasTakenForDeadCommitsNothing(t *testing.T) {
 				return bus.RetryAfter(errHandler, time.Hour)
 			})
 			for _, want := range []string{"a", "b"} {
-				if got := within(t, gone, "the records at the second member"); got != want {
+				if got := bustest.Within(t, gone, "the records at the second member"); got != want {
 					t.Errorf("the second member got %q, want %q", got, want)
 				}
 			}
 			until(t, func() bool { return tp.committed(t, 0) == 1 })
 
 			w.set(false)
-			if err := within(t, cause, "the first member to learn of it"); !errors.Is(err, kafkabus.ErrPartitionLost) && !errors.Is(err, kafkabus.ErrRevoked) {
+			if err := bustest.Within(t, cause, "the first member to learn of it"); !errors.Is(err, kafkabus.ErrPartitionLost) && !errors.Is(err, kafkabus.ErrRevoked) {
 				t.Errorf("cause %v", err)
 			}
 			tp.publish(t, 0, "c") // behind what the second member holds
 			close(finish)
 			stopB()
 			// The first member has the partition again, and goes on at the second record.
-			within(t, started, "the first member again")
+			bustest.Within(t, started, "the first member again")
 			if got := tp.committed(t, 0); got != 1 {
 				t.Errorf("committed %d, want 1", got)
 			}
@@ -248,8 +249,8 @@ func TestATopicThatIsMadeAgain(t *testing.T) {
 			return nil
 		})
 	}()
-	first := within(t, got, "the first record")
-	within(t, held, "the second")
+	first := bustest.Within(t, got, "the first record")
+	bustest.Within(t, held, "the second")
 	if _, err := admin.DeleteTopic(t.Context(), tp.name); err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +267,7 @@ func TestATopicThatIsMadeAgain(t *testing.T) {
 	close(release)
 	cancel()
 	// Its last commit goes to the topic that is gone.
-	if err := within(t, ended, "Consume to return"); err != nil && !errors.Is(err, kerr.UnknownTopicID) {
+	if err := bustest.Within(t, ended, "Consume to return"); err != nil && !errors.Is(err, kerr.UnknownTopicID) {
 		t.Error(err)
 	}
 	c.Close()
@@ -278,7 +279,7 @@ func TestATopicThatIsMadeAgain(t *testing.T) {
 		second <- *m
 		return nil
 	})
-	again := within(t, second, "a record of the topic that was made again")
+	again := bustest.Within(t, second, "a record of the topic that was made again")
 	if string(again.Data) != "new-0" || again.Sequence != first.Sequence || again.Log == first.Log || again.Position == first.Position {
 		t.Errorf("%q at %s, want new-0 at another place than %s", again.Data, again.Position, first.Position)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/oncebus/once/bus/kafkabus"
 	"github.com/oncebus/once/claim"
 	"github.com/oncebus/once/dedupe"
+	"github.com/oncebus/once/testutil/bustest"
 	"github.com/oncebus/once/testutil/redistest"
 )
 
@@ -81,7 +82,7 @@ func TestRedeliveredRecordsAreFoundByTheirPlace(t *testing.T) {
 					return err
 				})
 				for range records {
-					within(t, handed, "every record")
+					bustest.Within(t, handed, "every record")
 				}
 				stop()
 				tp.group += " again"

@@ -16,6 +16,7 @@ import (
 
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/kafkabus"
+	"github.com/oncebus/once/testutil/bustest"
 )
 
 var errHandler = errors.New("handler failed on purpose")
@@ -69,7 +70,7 @@ func TestOnlyTheLowWaterMarkIsCommitted(t *testing.T) {
 		}
 		return nil
 	})
-	within(t, others, "the others")
+	bustest.Within(t, others, "the others")
 	stop()
 	if got := tp.committed(t, 0); got != 2 {
 		t.Errorf("committed %d, want 2: the third record is not settled", got)
@@ -84,7 +85,7 @@ func TestOnlyTheLowWaterMarkIsCommitted(t *testing.T) {
 		}
 		return nil
 	})
-	within(t, done, "the rest")
+	bustest.Within(t, done, "the rest")
 	stop()
 	if got := again.all(); !slices.Equal(got, names(2, 8)) {
 		t.Errorf("the next member was handed %v", got)
@@ -112,9 +113,9 @@ func TestARecordThatIsHeldHoldsItsPartitionAlone(t *testing.T) {
 		}
 		return nil
 	})
-	within(t, others, "the other partition")
+	bustest.Within(t, others, "the other partition")
 	for range 3 {
-		within(t, tries, "tries of the held record")
+		bustest.Within(t, tries, "tries of the held record")
 	}
 	stop()
 	if slices.Contains(s.all(), "behind") {
@@ -164,7 +165,7 @@ func TestOrderIsKeptOverRetries(t *testing.T) {
 				}
 				return nil
 			})
-			within(t, done, "all records")
+			bustest.Within(t, done, "all records")
 		})
 	}
 }
@@ -202,7 +203,7 @@ func TestAPartitionThatIsHeldIsNotFetchedWithoutBound(t *testing.T) {
 		t.Errorf("%d records ran behind one that is held, want about %d at most", n, most)
 	}
 	close(open)
-	within(t, last, "all records")
+	bustest.Within(t, last, "all records")
 }
 
 func TestACommitThatFailsIsTriedAgain(t *testing.T) {
@@ -238,7 +239,7 @@ func TestACommitThatFailsIsTriedAgain(t *testing.T) {
 		}
 		return nil
 	})
-	within(t, done, "the records")
+	bustest.Within(t, done, "the records")
 	until(t, func() bool { return c.Stats().Commits > 0 })
 	stop()
 	if got, failed := tp.committed(t, 0), c.Stats().CommitsFailed; got != 3 || failed != 2 {

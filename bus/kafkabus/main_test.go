@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/kafkabus"
+	"github.com/oncebus/once/testutil/bustest"
 	"github.com/oncebus/once/testutil/kafkatest"
 )
 
@@ -154,35 +156,15 @@ func (tp *topic) committed(t testing.TB, partition int32) int64 {
 // consume runs c.Consume until stop is called or the test ends, and closes c then.
 func consume(t testing.TB, c *kafkabus.Consumer, h bus.Handler) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan error, 1)
-	go func() { ended <- c.Consume(ctx, h) }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := within(t, ended, "Consume to return"); err != nil {
+	end := bustest.Background(t, func(ctx context.Context) error { return c.Consume(ctx, h) })
+	stop = sync.OnceFunc(func() {
+		if err := end(); err != nil {
 			t.Errorf("Consume: %v", err)
 		}
 		c.Close()
-	}
+	})
 	t.Cleanup(stop)
 	return stop
-}
-
-// within waits for ch as long as nothing but a failure takes.
-func within[E any](t testing.TB, ch <-chan E, what string) E {
-	t.Helper()
-	select {
-	case e := <-ch:
-		return e
-	case <-time.After(20 * time.Second):
-		t.Fatalf("waited in vain for %s", what)
-		panic("unreachable")
-	}
 }
 
 // until waits for cond as long as nothing but a failure takes.

@@ -16,6 +16,7 @@ import (
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/kafkabus"
 	"github.com/oncebus/once/dedupe"
+	"github.com/oncebus/once/testutil/bustest"
 )
 
 // The first member works on a record of every partition when the second one
@@ -41,7 +42,7 @@ func TestHandlersOfARevokedPartitionFinishAndAreCommitted(t *testing.T) {
 			a := tp.open(t, nil, kgo.Balancers(balancer))
 			stopA := consume(t, a, handler)
 			for range partitions {
-				within(t, started, "the handlers")
+				bustest.Within(t, started, "the handlers")
 			}
 			stopB := consume(t, tp.open(t, nil, kgo.Balancers(balancer)), handler)
 			until(t, func() bool { return a.Stats().Revoked > 0 })
@@ -74,17 +75,17 @@ func TestAHandlerThatOutstaysTheRevocationLosesItsContext(t *testing.T) {
 		return bus.Abandon(context.Cause(ctx))
 	})
 	for range 2 {
-		within(t, started, "the handlers")
+		bustest.Within(t, started, "the handlers")
 	}
 	got := make(chan string, 4)
 	stopB := consume(t, tp.open(t, nil), func(_ context.Context, m *bus.Message) error {
 		got <- string(m.Data)
 		return nil
 	})
-	if err := within(t, causes, "the end of a context"); !errors.Is(err, kafkabus.ErrRevoked) {
+	if err := bustest.Within(t, causes, "the end of a context"); !errors.Is(err, kafkabus.ErrRevoked) {
 		t.Errorf("cause %v", err)
 	}
-	within(t, got, "the record at its next owner")
+	bustest.Within(t, got, "the record at its next owner")
 	stopB()
 	stopA()
 }
@@ -114,12 +115,12 @@ func TestALostPartitionIsNotCommitted(t *testing.T) {
 		cause <- context.Cause(ctx)
 		return nil // too late
 	})
-	within(t, started, "the handler")
+	bustest.Within(t, started, "the handler")
 	fenced.Store(true)
-	if err := within(t, cause, "the end of its context"); !errors.Is(err, kafkabus.ErrPartitionLost) {
+	if err := bustest.Within(t, cause, "the end of its context"); !errors.Is(err, kafkabus.ErrPartitionLost) {
 		t.Errorf("cause %v", err)
 	}
-	within(t, started, "the record again, after the member joined anew")
+	bustest.Within(t, started, "the record again, after the member joined anew")
 	if got := tp.committed(t, 0); got > 0 {
 		t.Errorf("committed %d by a member that had lost the partition", got)
 	}
@@ -176,7 +177,7 @@ func TestARebalanceStormLosesAndRepeatsNothing(t *testing.T) {
 		}
 		stop()
 	}
-	within(t, done, "every record")
+	bustest.Within(t, done, "every record")
 	mu.Lock()
 	defer mu.Unlock()
 	for id, n := range effects {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/kafkabus"
+	"github.com/oncebus/once/testutil/bustest"
 )
 
 func header(r *kgo.Record, name string) string { return kafkabus.IDFromHeader(name)(r) }
@@ -47,7 +48,7 @@ func TestARecordThatIsHeldTooLongGoesToTheRetryTopic(t *testing.T) {
 		close(good)
 		return nil
 	})
-	within(t, good, "the record behind it")
+	bustest.Within(t, good, "the record behind it")
 	stop()
 	r := next(t, cluster.client(t, kgo.ConsumeTopics(retries.name), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())))
 	if string(r.Value) != "bad" || string(r.Key) != "bad" || header(r, "id") != "bad" || header(r, kafkabus.HeaderOriginalTopic) != tp.name ||
@@ -75,7 +76,7 @@ func TestARecordThatTheRetryTopicDoesNotTakeIsHeld(t *testing.T) {
 		}
 		return bus.RetryAfter(errHandler, 10*time.Millisecond)
 	})
-	within(t, enough, "tries")
+	bustest.Within(t, enough, "tries")
 	stop()
 	if got := tp.committed(t, 0); got > 0 {
 		t.Errorf("committed %d", got)
@@ -92,7 +93,7 @@ func TestARecordThatIsHeldForLongIsTold(t *testing.T) {
 		return bus.RetryAfter(errHandler, 10*time.Millisecond)
 	})
 	for {
-		line := within(t, lines, "a warning")
+		line := bustest.Within(t, lines, "a warning")
 		if strings.Contains(line, "secret") {
 			t.Errorf("an id was logged: %s", line)
 		}
@@ -127,7 +128,7 @@ func TestDeadLetter(t *testing.T) {
 		sunk <- sink(ctx, bus.DeadLetter{Message: m, ID: "dead.1", Consumer: "billing", Reason: "no such account", Attempt: 3})
 		return nil
 	})
-	if err := within(t, sunk, "the sink"); err != nil {
+	if err := bustest.Within(t, sunk, "the sink"); err != nil {
 		t.Fatal(err)
 	}
 	r := next(t, cluster.client(t, kgo.ConsumeTopics(dead.name), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())))

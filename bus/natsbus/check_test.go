@@ -16,6 +16,7 @@ import (
 
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/natsbus"
+	"github.com/oncebus/once/testutil/bustest"
 	"github.com/oncebus/once/testutil/natstest"
 )
 
@@ -257,8 +258,8 @@ func TestFewPermissionsAreEnough(t *testing.T) {
 		if _, err := admin.Publish(t.Context(), "orders", nil); err != nil {
 			t.Fatal(err)
 		}
-		within(t, got, "the message")
-		within(t, got, "its redelivery")
+		bustest.Within(t, got, "the message")
+		bustest.Within(t, got, "its redelivery")
 		if err := stop(); err != nil {
 			t.Error(err)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/natsbus"
+	"github.com/oncebus/once/testutil/bustest"
 	"github.com/oncebus/once/testutil/natstest"
 )
 
@@ -181,9 +182,9 @@ func TestADelayUnderBackOffComesInTime(t *testing.T) {
 				return nil
 			})
 			r.publish(t, "m")
-			last := within(t, at, "a delivery")
+			last := bustest.Within(t, at, "a delivery")
 			for n := 2; n <= 4; n++ {
-				now := within(t, at, "a delivery")
+				now := bustest.Within(t, at, "a delivery")
 				if got := now.Sub(last); !about(got, delay) {
 					t.Errorf("delivery %d came after %v, want %v", n, got, delay)
 				}
@@ -223,7 +224,7 @@ func TestAnAbandonedMessageIsLeftToItsSecondOwner(t *testing.T) {
 		return nil
 	})
 	r.publish(t, "m")
-	within(t, done, "the second owner")
+	bustest.Within(t, done, "the second owner")
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
@@ -256,7 +257,7 @@ func TestARecreatedStreamGivesOtherPositions(t *testing.T) {
 			position <- m.Position
 			return nil
 		})
-		p := within(t, position, "the message")
+		p := bustest.Within(t, position, "the message")
 		if !strings.HasPrefix(p, "AGAIN@") || !strings.HasSuffix(p, ":1") {
 			t.Errorf("position %q", p)
 		}
@@ -297,7 +298,7 @@ func TestMessagesDoNotAgeInALocalQueue(t *testing.T) {
 		return nil
 	})
 	for range messages {
-		if n := within(t, done, "a message"); n != 1 {
+		if n := bustest.Within(t, done, "a message"); n != 1 {
 			t.Errorf("a message was delivered %d times: it waited here while it was not worked on", n)
 		}
 	}
@@ -332,9 +333,9 @@ func TestFactTheClientsQueueAges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	within(t, twice, "a message that was delivered again while it waited for the callback")
+	bustest.Within(t, twice, "a message that was delivered again while it waited for the callback")
 	cc.Stop()
-	within(t, cc.Closed(), "the client to stop")
+	bustest.Within(t, cc.Closed(), "the client to stop")
 }
 
 func TestHeadersAreNotCopied(t *testing.T) {
@@ -348,7 +349,7 @@ func TestHeadersAreNotCopied(t *testing.T) {
 		return nil
 	})
 	r.publish(t, "m")
-	if !within(t, same, "the message") {
+	if !bustest.Within(t, same, "the message") {
 		t.Error("header or payload were copied")
 	}
 }

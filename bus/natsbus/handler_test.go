@@ -69,12 +69,12 @@ func TestAHandlerThatEndsItsGoroutineDoesNotEndTheClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.publish(t, "m")
-	within(t, got, "the first delivery")
-	if n := within(t, got, "the second delivery"); n != 2 {
+	bustest.Within(t, got, "the first delivery")
+	if n := bustest.Within(t, got, "the second delivery"); n != 2 {
 		t.Errorf("delivery %d", n)
 	}
 	cc.Drain()
-	within(t, cc.Closed(), "the client to stop")
+	bustest.Within(t, cc.Closed(), "the client to stop")
 	if s := c.Stats(); s.Retried != 1 || s.Acked != 1 {
 		t.Errorf("%+v", s)
 	}

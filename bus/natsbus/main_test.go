@@ -5,13 +5,13 @@ import (
 	"flag"
 	"log/slog"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/natsbus"
+	"github.com/oncebus/once/testutil/bustest"
 	"github.com/oncebus/once/testutil/natstest"
 )
 
@@ -73,30 +73,5 @@ func (r *rig) publish(t testing.TB, data ...string) {
 // error.
 func consume(t testing.TB, c *natsbus.Consumer, h bus.Handler) (stop func() error) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan error, 1)
-	go func() { ended <- c.Consume(ctx, h) }()
-	stopped := false
-	stop = func() error {
-		if stopped {
-			return nil
-		}
-		stopped = true
-		cancel()
-		return within(t, ended, "Consume to return")
-	}
-	t.Cleanup(func() { _ = stop() })
-	return stop
-}
-
-// within waits for ch as long as nothing but a failure takes.
-func within[E any](t testing.TB, ch <-chan E, what string) E {
-	t.Helper()
-	select {
-	case e := <-ch:
-		return e
-	case <-time.After(20 * time.Second):
-		t.Fatalf("waited in vain for %s", what)
-		panic("unreachable")
-	}
+	return bustest.Background(t, func(ctx context.Context) error { return c.Consume(ctx, h) })
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/natsbus"
+	"github.com/oncebus/once/testutil/bustest"
 )
 
 // ledger counts how often each message was handled to the end.
@@ -79,11 +80,11 @@ func TestARestartInMidConsumptionLosesNothing(t *testing.T) {
 					return make([]error, len(batch))
 				})
 			}()
-			within(t, half, "half of the messages")
+			bustest.Within(t, half, "half of the messages")
 			r.server.Restart()
-			within(t, l.all, "all messages")
+			bustest.Within(t, l.all, "all messages")
 			cancel()
-			if err := within(t, ended, "the end"); err != nil {
+			if err := bustest.Within(t, ended, "the end"); err != nil {
 				t.Error(err)
 			}
 			if s := c.Stats(); s.Unsettled > 0 {
@@ -102,15 +103,15 @@ func TestConsumptionGoesOnSoonAfterAReconnect(t *testing.T) {
 		return nil
 	})
 	r.publish(t, "before")
-	within(t, got, "the first message")
+	bustest.Within(t, got, "the first message")
 	reconnected := r.js.Conn().StatusChanged(nats.CONNECTED)
 	if err := r.js.Conn().ForceReconnect(); err != nil {
 		t.Fatal(err)
 	}
-	within(t, reconnected, "the reconnect")
+	bustest.Within(t, reconnected, "the reconnect")
 	start := time.Now()
 	r.publish(t, "after")
-	if id := within(t, got, "the second message"); id != "after" {
+	if id := bustest.Within(t, got, "the second message"); id != "after" {
 		t.Errorf("got %q", id)
 	}
 	if took := time.Since(start); took > 2*time.Second {
@@ -153,11 +154,11 @@ func TestItEndsWhenThereIsNothingLeftToConsume(t *testing.T) {
 					})
 				}()
 				r.publish(t, "m")
-				within(t, got, "a message")
+				bustest.Within(t, got, "a message")
 				if err := tt.remove(t.Context(), r); err != nil {
 					t.Fatal(err)
 				}
-				err := within(t, ended, "the end")
+				err := bustest.Within(t, ended, "the end")
 				if !errors.Is(err, jetstream.ErrConsumerDeleted) && !errors.Is(err, jetstream.ErrConsumerNotFound) &&
 					!errors.Is(err, jetstream.ErrStreamNotFound) && !errors.Is(err, nats.ErrConnectionClosed) {
 					t.Errorf("ended with %v", err)
@@ -260,7 +261,7 @@ func TestALostConfirmationIsAskedForAgain(t *testing.T) {
 		return nil
 	})
 	r.publish(t, "m")
-	within(t, handled, "the message")
+	bustest.Within(t, handled, "the message")
 	acked := func() bool {
 		info, err := r.cons.Info(t.Context())
 		if err != nil {
@@ -301,7 +302,7 @@ func TestAnAckThatCannotBeConfirmedIsTold(t *testing.T) {
 		return nil
 	})
 	r.publish(t, "m")
-	err := within(t, told, "OnError")
+	err := bustest.Within(t, told, "OnError")
 	var settle *natsbus.SettleError
 	if !errors.As(err, &settle) || settle.Action != bus.ActionAck || settle.Position == "" || settle.Err == nil {
 		t.Errorf("told %#v", err)
@@ -324,12 +325,12 @@ func TestKeepAliveWithoutAConnectionIsAnError(t *testing.T) {
 	result := make(chan error, 2)
 	consume(t, r.open(t, &natsbus.Options{DrainTimeout: time.Second}), func(ctx context.Context, m *bus.Message) error {
 		r.server.Shutdown()
-		within(t, gone, "the client to notice")
+		bustest.Within(t, gone, "the client to notice")
 		result <- m.KeepAlive(ctx)
 		return bus.Abandon(errTest)
 	})
 	r.publish(t, "m")
-	if err := within(t, result, "the handler"); !errors.Is(err, nats.ErrDisconnected) {
+	if err := bustest.Within(t, result, "the handler"); !errors.Is(err, nats.ErrDisconnected) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -378,8 +379,8 @@ func TestPlainAcksSettleToo(t *testing.T) {
 		return nil
 	})
 	r.publish(t, "a", "b")
-	within(t, got, "a message")
-	within(t, got, "a message")
+	bustest.Within(t, got, "a message")
+	bustest.Within(t, got, "a message")
 	if err := stop(); err != nil {
 		t.Error(err)
 	}

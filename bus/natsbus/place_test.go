@@ -12,6 +12,7 @@ import (
 
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/natsbus"
+	"github.com/oncebus/once/testutil/bustest"
 	"github.com/oncebus/once/testutil/natstest"
 )
 
@@ -28,7 +29,7 @@ func TestPlacesAreAskedFor(t *testing.T) {
 			}
 			return nil
 		})
-		m := within(t, got, "the message")
+		m := bustest.Within(t, got, "the message")
 		if err := stop(); err != nil {
 			t.Error(err)
 		}
@@ -100,7 +101,7 @@ func TestAStreamMadeAnewBehindTheBackEndsAConsumerWithPlaces(t *testing.T) {
 		}
 	}
 	publish()
-	within(t, got, "the message")
+	bustest.Within(t, got, "the message")
 	proxy.drop.Store(true)
 	if err := admin.DeleteStream(t.Context(), "AGAIN"); err != nil {
 		t.Fatal(err)
@@ -111,7 +112,7 @@ func TestAStreamMadeAnewBehindTheBackEndsAConsumerWithPlaces(t *testing.T) {
 	if err := nc.ForceReconnect(); err != nil {
 		t.Fatal(err)
 	}
-	if err := within(t, ended, "the end"); !errors.Is(err, jetstream.ErrConsumerDeleted) {
+	if err := bustest.Within(t, ended, "the end"); !errors.Is(err, jetstream.ErrConsumerDeleted) {
 		t.Errorf("ended with %v", err)
 	}
 	if len(got) > 0 {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/redisbus"
+	"github.com/oncebus/once/testutil/bustest"
 	"github.com/oncebus/once/testutil/redistest"
 )
 
@@ -160,7 +161,7 @@ func TestPermissions(t *testing.T) {
 		}
 		return m.KeepAlive(t.Context())
 	})
-	until(t, "all three", func() bool { return c.Stats().Acked >= 3 })
+	bustest.Until(t, "all three", func() bool { return c.Stats().Acked >= 3 })
 	stop()
 	if text := log.String(); strings.Contains(text, "NOPERM") {
 		t.Errorf("not permitted:\n%s", text)

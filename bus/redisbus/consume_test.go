@@ -17,6 +17,7 @@ import (
 
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/redisbus"
+	"github.com/oncebus/once/testutil/bustest"
 	"github.com/oncebus/once/testutil/redistest"
 )
 
@@ -45,7 +46,7 @@ func TestNoMoreIsReadThanThereAreFreeWorkers(t *testing.T) {
 		return nil
 	})
 	for range workers {
-		within(t, busy, "a worker")
+		bustest.Within(t, busy, "a worker")
 	}
 	if n := r.pending(t); n != workers {
 		t.Errorf("%d entries are pending, want %d", n, workers)
@@ -92,7 +93,7 @@ func TestADelayIsKeptBesideOtherConsumers(t *testing.T) {
 				})
 			}
 			r.publish(t, "1")
-			within(t, done, "the second delivery")
+			bustest.Within(t, done, "the second delivery")
 			mu.Lock()
 			defer mu.Unlock()
 			if took := at[1].Sub(at[0]); took < tt.delay || took > tt.delay+5*time.Second {
@@ -115,7 +116,7 @@ func TestWhatWaitsAtTheEndIsTakenOver(t *testing.T) {
 		return bus.RetryAfter(errBoom, 100*time.Millisecond)
 	})
 	r.publish(t, "1")
-	within(t, failed, "the handler")
+	bustest.Within(t, failed, "the handler")
 	stop()
 	if s := c.Stats(); s.Delivered > 1 {
 		t.Skip("the machine was slow, and it came again")
@@ -128,7 +129,7 @@ func TestWhatWaitsAtTheEndIsTakenOver(t *testing.T) {
 		got <- m.Delivery
 		return nil
 	})
-	if n := within(t, got, "the message"); n != 2 {
+	if n := bustest.Within(t, got, "the message"); n != 2 {
 		t.Errorf("delivery %d, want 2", n)
 	}
 }
@@ -148,7 +149,7 @@ func TestWhatArrivesAtTheEndIsGivenBackAtOnce(t *testing.T) {
 				return bus.Abandon(errBoom)
 			})
 		}()
-		until(t, "the consumer to wait for entries", func() bool {
+		bustest.Until(t, "the consumer to wait for entries", func() bool {
 			clients, err := r.client.ClientList(t.Context()).Result()
 			if err != nil {
 				t.Fatal(err)
@@ -158,7 +159,7 @@ func TestWhatArrivesAtTheEndIsGivenBackAtOnce(t *testing.T) {
 		cancel()
 		r.publish(t, fmt.Sprint(messages))
 		messages++
-		if err := within(t, ended, "the end"); err != nil {
+		if err := bustest.Within(t, ended, "the end"); err != nil {
 			t.Error(err)
 		}
 		if messages > 20 {
@@ -172,7 +173,7 @@ func TestWhatArrivesAtTheEndIsGivenBackAtOnce(t *testing.T) {
 		}
 		return nil
 	})
-	if n := within(t, got, "the message"); n != 1 {
+	if n := bustest.Within(t, got, "the message"); n != 1 {
 		t.Errorf("delivery %d, want 1", n)
 	}
 }
@@ -190,12 +191,12 @@ func TestARetryOfATakenEntryIsDropped(t *testing.T) {
 				return bus.RetryAfter(errBoom, time.Second)
 			})
 			r.publish(t, "1")
-			id := within(t, failed, "the handler")
+			id := bustest.Within(t, failed, "the handler")
 			a := &redis.XClaimArgs{Stream: r.stream, Group: r.group, Consumer: "other", Messages: []string{id}}
 			if err := r.client.XClaim(t.Context(), a).Err(); err != nil {
 				t.Fatal(err)
 			}
-			until(t, "the retry to be dropped", func() bool { return c.Stats().Taken == 1 })
+			bustest.Until(t, "the retry to be dropped", func() bool { return c.Stats().Taken == 1 })
 			if n := c.Stats().Delivered; n != 1 {
 				t.Errorf("%d deliveries, want 1", n)
 			}
@@ -216,7 +217,7 @@ func TestNoHotLoop(t *testing.T) {
 	})
 	began := time.Now()
 	r.publish(t, ids(20)...)
-	until(t, "a hundred runs", func() bool { return runs.Load() >= 100 })
+	bustest.Until(t, "a hundred runs", func() bool { return runs.Load() >= 100 })
 	stop()
 	took := time.Since(began)
 	most := 300 + int(took/(20*time.Millisecond))
@@ -235,7 +236,7 @@ func TestAnIdleConsumerIsQuiet(t *testing.T) {
 	c := r.open(t, redisbus.Options{})
 	began := time.Now()
 	consume(t, c, func(context.Context, *bus.Message) error { return nil })
-	until(t, "three reads", func() bool { return calls(t, r.client, "xreadgroup") >= 3 })
+	bustest.Until(t, "three reads", func() bool { return calls(t, r.client, "xreadgroup") >= 3 })
 	if took := time.Since(began); took < time.Second {
 		t.Errorf("three reads in %v", took)
 	}
@@ -260,7 +261,7 @@ func TestSoManyWaitAndNoMoreAreTaken(t *testing.T) {
 		return errBoom
 	})
 	r.publish(t, ids(50)...)
-	within(t, again, "a fifth delivery")
+	bustest.Within(t, again, "a fifth delivery")
 	mu.Lock()
 	defer mu.Unlock()
 	if len(seen) > 5+4 { // and those that were read for free workers at the last moment
@@ -284,7 +285,7 @@ func TestKeepAlivesLeaveTogether(t *testing.T) {
 	r.publish(t, ids(messages)...)
 	var all []*bus.Message
 	for range messages {
-		all = append(all, within(t, kept, "a message"))
+		all = append(all, bustest.Within(t, kept, "a message"))
 	}
 	rounds, began := 0, time.Now()
 	for ; time.Since(began) < 2*time.Second; rounds++ {
@@ -322,7 +323,7 @@ func TestKeepAliveOfATakenEntry(t *testing.T) {
 				return bus.Abandon(errBoom)
 			})
 			r.publish(t, "1")
-			m := within(t, got, "the message")
+			m := bustest.Within(t, got, "the message")
 			if err := m.KeepAlive(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -331,7 +332,7 @@ func TestKeepAliveOfATakenEntry(t *testing.T) {
 			if err != nil || len(claimed) != 1 {
 				t.Fatal(claimed, err)
 			}
-			until(t, "the keep-alive to fail", func() bool { return errors.Is(m.KeepAlive(t.Context()), redisbus.ErrTaken) })
+			bustest.Until(t, "the keep-alive to fail", func() bool { return errors.Is(m.KeepAlive(t.Context()), redisbus.ErrTaken) })
 			pending, err := r.client.XPendingExt(t.Context(), &redis.XPendingExtArgs{Stream: r.stream, Group: r.group, Start: "-", End: "+", Count: 9}).Result()
 			if err != nil || len(pending) != 1 || pending[0].Consumer != "other" {
 				t.Errorf("pending: %v, %v", pending, err)
@@ -356,7 +357,7 @@ func TestNamesOfConsumersThatAreGoneAreRemoved(t *testing.T) {
 	}
 	c := r.open(t, redisbus.Options{ForgetAfter: 200 * time.Millisecond})
 	consume(t, c, func(context.Context, *bus.Message) error { return nil })
-	until(t, "the names to go", func() bool {
+	bustest.Until(t, "the names to go", func() bool {
 		names := r.names(t)
 		return !slices.Contains(names, "gone") && !slices.Contains(names, "gone too")
 	})
@@ -391,7 +392,7 @@ func TestTrimLeavesWhatSomeGroupHasNotSettled(t *testing.T) {
 			c := r.open(t, redisbus.Options{TrimEvery: 20 * time.Millisecond})
 			var did effects
 			consume(t, c, did.handler)
-			until(t, "all messages", func() bool { return c.Stats().Acked == messages })
+			bustest.Until(t, "all messages", func() bool { return c.Stats().Acked == messages })
 			trimmed := c.Stats().Trimmed
 			if trimmed != 0 {
 				t.Errorf("%d entries were trimmed that the other group was not given", trimmed)
@@ -407,8 +408,8 @@ func TestTrimLeavesWhatSomeGroupHasNotSettled(t *testing.T) {
 			if err := r.client.XAck(t.Context(), r.stream, "other", settled...).Err(); err != nil {
 				t.Fatal(err)
 			}
-			until(t, "trimming", func() bool { return c.Stats().Trimmed >= 100 })
-			until(t, "one more look", func() bool {
+			bustest.Until(t, "trimming", func() bool { return c.Stats().Trimmed >= 100 })
+			bustest.Until(t, "one more look", func() bool {
 				before := c.Stats().Trimmed
 				<-time.After(50 * time.Millisecond)
 				return c.Stats().Trimmed == before
@@ -448,7 +449,7 @@ func TestMessagesThatWereDeletedAreTold(t *testing.T) {
 		}
 		return bus.Abandon(errBoom)
 	})
-	until(t, "both to be found deleted", func() bool { return c.Stats().Deleted == 2 })
+	bustest.Until(t, "both to be found deleted", func() bool { return c.Stats().Deleted == 2 })
 	stop()
 	if n := r.pending(t); n != 0 {
 		t.Errorf("%d are pending", n)

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oncebus/once/testutil/bustest"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -71,7 +72,7 @@ func TestFactAnIdleTimeCannotBeginLater(t *testing.T) {
 	if err := r.client.Do(t.Context(), "XCLAIM", r.stream, r.group, "a", 0, id, "TIME", later, "JUSTID").Err(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the idle time to grow", func() bool { return r.only(t).Idle >= 10*time.Millisecond })
+	bustest.Until(t, "the idle time to grow", func() bool { return r.only(t).Idle >= 10*time.Millisecond })
 }
 
 func TestFactAConsumerIsDeletedWithItsEntries(t *testing.T) {

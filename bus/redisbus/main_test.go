@@ -5,8 +5,8 @@ import (
 	"crypto/rand"
 	"flag"
 	"log/slog"
+	"sync"
 	"testing"
-	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/redisbus"
+	"github.com/oncebus/once/testutil/bustest"
 	"github.com/oncebus/once/testutil/redistest"
 )
 
@@ -112,49 +113,15 @@ func (r *rig) names(t testing.TB) (names []string) {
 // consume runs c.Consume until stop is called or the test ends, and closes c then.
 func consume(t testing.TB, c *redisbus.Consumer, h bus.Handler) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan error, 1)
-	go func() { ended <- c.Consume(ctx, h) }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := within(t, ended, "Consume to return"); err != nil {
+	end := bustest.Background(t, func(ctx context.Context) error { return c.Consume(ctx, h) })
+	stop = sync.OnceFunc(func() {
+		if err := end(); err != nil {
 			t.Errorf("Consume: %v", err)
 		}
 		if err := c.Close(context.WithoutCancel(t.Context())); err != nil {
 			t.Errorf("Close: %v", err)
 		}
-	}
+	})
 	t.Cleanup(stop)
 	return stop
-}
-
-// within waits for ch as long as nothing but a failure takes.
-func within[E any](t testing.TB, ch <-chan E, what string) E {
-	t.Helper()
-	select {
-	case e := <-ch:
-		return e
-	case <-time.After(30 * time.Second):
-		t.Fatalf("waited in vain for %s", what)
-		panic("unreachable")
-	}
-}
-
-// until waits for cond as long as nothing but a failure takes.
-func until(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	tick, over := time.NewTicker(5*time.Millisecond), time.After(30*time.Second)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-tick.C:
-		case <-over:
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/oncebus/once/bus"
 	"github.com/oncebus/once/bus/redisbus"
+	"github.com/oncebus/once/testutil/bustest"
 	"github.com/oncebus/once/testutil/netproxy"
 	"github.com/oncebus/once/testutil/redistest"
 )
@@ -67,12 +68,12 @@ func TestARestartInMidConsumptionLosesNothing(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- door(ctx, c, batch, did.handler) }()
-		until(t, "half of the messages", func() bool { return did.total() >= messages/2 })
+		bustest.Until(t, "half of the messages", func() bool { return did.total() >= messages/2 })
 		s.Restart()
-		until(t, "all messages", func() bool { return len(did.seen()) == messages })
+		bustest.Until(t, "all messages", func() bool { return len(did.seen()) == messages })
 		r.settled(t)
 		cancel()
-		if err := within(t, ended, "the end"); err != nil {
+		if err := bustest.Within(t, ended, "the end"); err != nil {
 			t.Error(err)
 		}
 		if s := c.Stats(); s.Remade != 0 {
@@ -93,14 +94,14 @@ func TestARestartThatLosesEverything(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- door(ctx, c, batch, did.handler) }()
 		r.publish(t, "before")
-		until(t, "a message", func() bool { return did.total() == 1 })
+		bustest.Until(t, "a message", func() bool { return did.total() == 1 })
 		s.Restart()
 		r.publish(t, "after") // and the group, if it has not been made yet, must not miss it
-		until(t, "the other message", func() bool { return len(did.seen()) == 2 })
+		bustest.Until(t, "the other message", func() bool { return len(did.seen()) == 2 })
 		s.Restart()
-		until(t, "the group to be made again", func() bool { return c.Stats().Remade == 2 })
+		bustest.Until(t, "the group to be made again", func() bool { return c.Stats().Remade == 2 })
 		cancel()
-		if err := within(t, ended, "the end"); err != nil {
+		if err := bustest.Within(t, ended, "the end"); err != nil {
 			t.Error(err)
 		}
 	})
@@ -134,12 +135,12 @@ func TestNothingLeftToConsume(t *testing.T) {
 					})
 				}()
 				r.publish(t, "1")
-				within(t, got, "a message")
-				until(t, "its ack", func() bool { return c.Stats().Acked == 1 })
+				bustest.Within(t, got, "a message")
+				bustest.Until(t, "its ack", func() bool { return c.Stats().Acked == 1 })
 				if err := tt.remove(t.Context(), r); err != nil {
 					t.Fatal(err)
 				}
-				if err := within(t, ended, "the end"); !errors.Is(err, tt.want) {
+				if err := bustest.Within(t, ended, "the end"); !errors.Is(err, tt.want) {
 					t.Errorf("ended with %v, want %v", err, tt.want)
 				}
 			})
@@ -174,15 +175,15 @@ func TestADestroyedGroupBeginsWhereItWas(t *testing.T) {
 		return did.handler(ctx, m)
 	})
 	r.publish(t, "3")
-	within(t, started, "the first delivery of 3")
+	bustest.Within(t, started, "the first delivery of 3")
 	if err := r.client.XGroupDestroy(t.Context(), r.stream, r.group).Err(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the group to be made again", func() bool { return c.Stats().Remade == 1 })
+	bustest.Until(t, "the group to be made again", func() bool { return c.Stats().Remade == 1 })
 	r.publish(t, "4")
-	until(t, "3 alone to be pending again", func() bool { return did.seen()["4"] == 1 && r.pending(t) == 1 })
+	bustest.Until(t, "3 alone to be pending again", func() bool { return did.seen()["4"] == 1 && r.pending(t) == 1 })
 	close(before)
-	until(t, "the ack of the life before to be dropped", func() bool { return c.Stats().Stale == 1 })
+	bustest.Until(t, "the ack of the life before to be dropped", func() bool { return c.Stats().Stale == 1 })
 	if n := r.pending(t); n != 1 {
 		t.Errorf("%d are pending: the ack of the life before hit the delivery of this one", n)
 	}
@@ -216,7 +217,7 @@ func TestConnectionsThatAreCut(t *testing.T) {
 		}()
 		direct.settled(t)
 		cancel()
-		if err := within(t, ended, "the end"); err != nil && !errors.Is(err, redisbus.ErrUnsettled) {
+		if err := bustest.Within(t, ended, "the end"); err != nil && !errors.Is(err, redisbus.ErrUnsettled) {
 			t.Error(err)
 		}
 		if n := len(did.seen()); n != messages {
@@ -261,7 +262,7 @@ func TestRepliesThatAreLost(t *testing.T) {
 			}
 			consume(t, through.open(t, o), handler)
 			direct.publish(t, "1", "2")
-			within(t, trap.Sprung(), "the trap")
+			bustest.Within(t, trap.Sprung(), "the trap")
 			direct.settled(t)
 			if seen := did.seen(); seen["1"] < 1 || seen["2"] < 1 {
 				t.Errorf("ran %v", seen)
@@ -286,9 +287,9 @@ func TestAServerThatHangs(t *testing.T) {
 		return did.handler(ctx, m)
 	})
 	r.publish(t, "held")
-	m := within(t, got, "the message")
+	m := bustest.Within(t, got, "the message")
 	s.Stop()
-	until(t, "keep-alives to fail", func() bool { return m.KeepAlive(t.Context()) != nil })
+	bustest.Until(t, "keep-alives to fail", func() bool { return m.KeepAlive(t.Context()) != nil })
 	close(goOn)
 	s.Cont()
 	r.publish(t, "after")
@@ -316,7 +317,7 @@ func TestAcksThatDoNotArrive(t *testing.T) {
 		})
 	}()
 	r.publish(t, "1")
-	if err := within(t, ended, "the end"); !errors.Is(err, redisbus.ErrUnsettled) || strings.Contains(err.Error(), "-0") {
+	if err := bustest.Within(t, ended, "the end"); !errors.Is(err, redisbus.ErrUnsettled) || strings.Contains(err.Error(), "-0") {
 		t.Errorf("ended with %v, want ErrUnsettled", err)
 	}
 	if n := c.Stats().Unsettled; n != 1 {
@@ -333,13 +334,13 @@ func TestAFailover(t *testing.T) {
 	var did effects
 	consume(t, c, did.handler)
 	r.publish(t, ids(50)...)
-	until(t, "all messages", func() bool { return len(did.seen()) == 50 })
+	bustest.Until(t, "all messages", func() bool { return len(did.seen()) == 50 })
 	if err := s.Primary.Client().Wait(t.Context(), 1, 5*time.Second).Err(); err != nil {
 		t.Fatal(err)
 	}
 	s.Primary.Kill()
 	s.AwaitFailover()
 	r.publish(t, "after")
-	until(t, "the message after the failover", func() bool { return did.seen()["after"] > 0 })
+	bustest.Until(t, "the message after the failover", func() bool { return did.seen()["after"] > 0 })
 	r.settled(t)
 }

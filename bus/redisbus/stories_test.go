@@ -18,6 +18,7 @@ import (
 	"github.com/oncebus/once/bus/redisbus"
 	"github.com/oncebus/once/claim"
 	"github.com/oncebus/once/dedupe"
+	"github.com/oncebus/once/testutil/bustest"
 	"github.com/oncebus/once/testutil/faultstore"
 )
 
@@ -106,7 +107,7 @@ func newDeduper(t *testing.T, store claim.Store, set func(*dedupe.Options)) *ded
 // settled waits until the group has been given everything and has settled it.
 func (r *rig) settled(t testing.TB) {
 	t.Helper()
-	until(t, "everything to be settled", func() bool {
+	bustest.Until(t, "everything to be settled", func() bool {
 		info, err := r.client.XInfoStream(t.Context(), r.stream).Result()
 		if err != nil {
 			t.Fatal(err)
@@ -212,20 +213,20 @@ func TestAStaleConsumerNeitherAcksNorRetries(t *testing.T) {
 			return <-aEnds
 		}))
 		r.publish(t, "1")
-		<-within(t, aRuns, "A").Done()
+		<-bustest.Within(t, aRuns, "A").Done()
 		// A takes nothing any more, so that only B can take the message over.
 		stopped := make(chan bool)
 		consume(t, r.open(t, storyOptions(1)), b.Wrap(func(context.Context, *bus.Message) error {
 			bRuns <- true
 			return <-bEnds
 		}))
-		within(t, bRuns, "B")
+		bustest.Within(t, bRuns, "B")
 		go func() {
 			defer close(stopped)
 			stopA()
 		}()
 		aEnds <- nil
-		within(t, stopped, "A to stop")
+		bustest.Within(t, stopped, "A to stop")
 		if n := r.pending(t); n != 1 {
 			t.Errorf("%d messages are pending, want B's", n)
 		}
@@ -269,7 +270,7 @@ func TestShutdownInMidRunLosesNothing(t *testing.T) {
 		for n := 60; n < messages; n += 60 {
 			d := newDeduper(t, store, nil)
 			stop := consume(t, r.open(t, storyOptions(8)), d.Wrap(did.handler))
-			until(t, "another fifth", func() bool { return did.total() >= n })
+			bustest.Until(t, "another fifth", func() bool { return did.total() >= n })
 			stop()
 		}
 		consume(t, r.open(t, storyOptions(8)), newDeduper(t, store, nil).Wrap(did.handler))
@@ -305,12 +306,12 @@ func TestShutdownInMidBatchLosesNothing(t *testing.T) {
 				}))
 			}()
 			if n < 4 {
-				within(t, half, "half of a batch")
+				bustest.Within(t, half, "half of a batch")
 			} else {
 				r.settled(t)
 			}
 			cancel()
-			if err := within(t, ended, "the end"); err != nil {
+			if err := bustest.Within(t, ended, "the end"); err != nil {
 				t.Error(err)
 			}
 			if n == 4 {
@@ -372,7 +373,7 @@ func TestDeadLetters(t *testing.T) {
 						t.Errorf("%s is %v", field, l[field])
 					}
 				}
-				until(t, "the word of the ack", func() bool { return c.Stats().Rejected == 1 })
+				bustest.Until(t, "the word of the ack", func() bool { return c.Stats().Rejected == 1 })
 				if s := c.Stats(); s.Retried != 1 || s.Acked != 0 {
 					t.Errorf("%+v", s)
 				}
