@@ -87,9 +87,21 @@ type flight struct {
 	spare []*call
 	fresh fresh
 	twins twins
+	again again
 	cmds  []redis.Cmder
 	err   error // of the trip as a whole
 }
+
+// again says that what a flight carries went out before, as fresh claims.
+type again int
+
+const (
+	// doubtful is one whose operations may have taken effect then: no error may say
+	// that they have not.
+	doubtful again = iota + 1
+	// anew is one of claims that took effect, or may have, and need another fence.
+	anew
+)
 
 var flights = sync.Pool{New: func() any { return new(flight) }}
 
@@ -115,7 +127,7 @@ func (f *flight) reset() {
 	clear(f.ops)
 	clear(f.cmds)
 	f.ops, f.buf, f.ends, f.calls, f.cmds = f.ops[:0], f.buf[:0], f.ends[:0], f.calls[:0], f.cmds[:0]
-	f.spots = f.spots[:0]
+	f.spots, f.again = f.spots[:0], 0
 	f.fresh.reset()
 }
 
@@ -127,7 +139,11 @@ func (f *flight) add(n names, op *claim.Op) {
 	if op.Kind == claim.OpTryClaim {
 		f.buf = append(f.buf, make([]byte, freshBytes)...) // for putFresh
 	}
-	f.buf = appendBody(f.buf, op)
+	if f.again == anew {
+		f.buf = appendOwner(f.buf, op.Verdict.Grant)
+	} else {
+		f.buf = appendBody(f.buf, op)
+	}
 	f.ends = append(f.ends, len(f.buf))
 	if n.positions != 0 {
 		f.names = n
@@ -184,6 +200,9 @@ func (f *flight) book(ctx context.Context, first, end int, nonce [8]byte, routed
 	c.ops, c.wait, c.landed, c.err, c.fate = f.ops[first:end], nil, false, nil, nil
 	c.stamp.nonce = nonce
 	c.stamp.sends.Store(0)
+	if f.again != 0 {
+		c.stamp.sends.Store(1) // what went before counts as a send
+	}
 
 	args := append(c.args[:0], stateScript.evalsha[0], stateScript.evalsha[1], end-first)
 	if p != nil {
@@ -213,7 +232,7 @@ func (f *flight) book(ctx context.Context, first, end int, nonce [8]byte, routed
 	if bits {
 		args = append(args, &c.bits.text)
 	}
-	c.head()
+	c.head(f.again)
 	for i, run := first, 0; i < end; i++ {
 		if i == first || !sameTerms(f.ops[i-1], f.ops[i]) {
 			args = append(args, &c.heads[run])
@@ -233,7 +252,7 @@ func (f *flight) book(ctx context.Context, first, end int, nonce [8]byte, routed
 }
 
 // head makes the heads of the call's runs.
-func (c *call) head() {
+func (c *call) head(again again) {
 	runs := 1
 	for i := 1; i < len(c.ops); i++ {
 		if !sameTerms(c.ops[i-1], c.ops[i]) {
@@ -252,7 +271,11 @@ func (c *call) head() {
 			continue
 		}
 		start := len(bytes)
-		bytes = appendHead(bytes, c.ops[first:i])
+		if again == anew {
+			bytes = appendAnew(bytes, c.ops[first:i])
+		} else {
+			bytes = appendHead(bytes, c.ops[first:i])
+		}
 		c.heads = append(c.heads, blob{bytes[start:]})
 		first = i
 	}

@@ -29,7 +29,7 @@ func watched(t *testing.T, client redis.UniversalClient) (*redisstore.Store, *st
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.TryClaim(t.Context(), key, claim.Request{Token: claim.NewToken(), TTL: time.Second, Retention: time.Minute}); err != nil {
+		if _, err := s.TryClaim(t.Context(), key, claim.Request{Token: claim.NewToken(), TTL: time.Minute, Retention: time.Minute}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -111,6 +111,11 @@ func appendHead(b []byte, ops []*claim.Op) []byte {
 	return b
 }
 
+// appendAnew appends the head of a run of claims that are to get another fence.
+func appendAnew(b []byte, ops []*claim.Op) []byte {
+	return appendMicros(appendNumber(append(b, 'U'), int64(len(ops))), ops[0].Request.TTL)
+}
+
 // appendStamps appends the highest fence of ops and the stamp of each token.
 func appendStamps(b []byte, ops []*claim.Op) []byte {
 	highest := uint64(0)

@@ -13,6 +13,7 @@ var (
 	errRecord    = claim.Corrupt("the value under the key is no record of this version")
 	errReply     = claim.Corrupt("the reply is not that of the request")
 	errAbandoned = errors.New("redisstore: the caller has gone")
+	errLate      = claim.Unknown(errors.New("the claim took effect late, and has ended"))
 	errOvertaken = claim.Unavailable(errors.New("a later operation on the key went first"))
 )
 

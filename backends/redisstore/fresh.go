@@ -20,29 +20,30 @@ import (
 //
 // The fence is a moment at which the server's clock certainly had been, the lease
 // ends by one that it had not reached. The two are maxSpread apart at most, or the
-// script is asked. A TIME among the commands tells whether the clock was stepped
-// since: a claim that was made by a wrong time is given back and answered Stale.
-// So the fence of a claim is at most fenceLag behind the time of its grant; no
-// record lives for less (see LEAST in state.lua), and so no key is granted again
-// with a lower one.
+// script is asked. The last command of a trip is TIME: where the claims took effect
+// more than fenceLag after their fences, or before, because the trip took long or the
+// clock was stepped, the script gives them another fence, and no longer lease. No record
+// ends within fenceLag of a claim (see LEAST in state.lua), and so no key is granted
+// again with a lower fence.
 
 const (
 	// maxSpread is how well the server's clock must be known.
 	maxSpread = claim.MaxGrace
 	// maxUnseen is how long ago its last reply may have been.
 	maxUnseen = time.Second
-	// stepSlack is what a clock may be off by without having been stepped.
-	stepSlack = 5 * time.Millisecond
-	// fenceLag is how far a fence may be behind the server's time.
-	fenceLag = maxSpread + stepSlack
+	// fenceLag is how far a fence may be behind the time of its grant, and fenceLead
+	// how far before it, on a clock that slews.
+	fenceLag  = 20 * time.Millisecond
+	fenceLead = 5 * time.Millisecond
 
 	// freshBytes is the size of what stands before the body in the record of a fresh
 	// claim: a letter and three cells.
 	freshBytes = 1 + 3*cellBytes
 )
 
-// leastLife is how many milliseconds a record lives at least. Tests make it 1.
-var leastLife = int64(2 * fenceLag / time.Millisecond)
+// leastLife is how many milliseconds a record lives at least after a claim: more than
+// fenceLag and fenceLead together. Tests make it 1.
+var leastLife int64 = 30
 
 // hope says whether fresh claims are worth a try: where many claims meet a record,
 // asking the script at once saves a trip.
@@ -76,10 +77,9 @@ type fresh struct {
 	echo  *redis.StringCmd
 	time  *redis.TimeCmd
 
-	low, high claim.Instant // what the server's time was between, at booked
-	booked    time.Duration
-	landed    bool
-	fate      error // of all
+	low    claim.Instant // the fence
+	landed bool
+	fate   error // of all
 }
 
 // freshClaim is one claim by a plain command, which is used again with it.
@@ -105,8 +105,8 @@ func (p *fresh) add(op *claim.Op, key, record []byte) {
 	p.claims = append(p.claims, c)
 }
 
-// book makes the commands. The server's time is between low and high at now.
-func (p *fresh) book(cmds []redis.Cmder, nonce [8]byte, low, high claim.Instant, now time.Duration) []redis.Cmder {
+// book makes the commands. The server's time is between low and high.
+func (p *fresh) book(cmds []redis.Cmder, nonce [8]byte, low, high claim.Instant) []redis.Cmder {
 	if p.echo == nil {
 		p.echo, p.time = redis.NewStringCmd(context.Background(), "echo", &p.stamp), redis.NewTimeCmd(context.Background(), "time")
 	}
@@ -115,8 +115,8 @@ func (p *fresh) book(cmds []redis.Cmder, nonce [8]byte, low, high claim.Instant,
 	p.time.SetErr(nil)
 	p.stamp.nonce = nonce
 	p.stamp.sends.Store(0)
-	p.low, p.high, p.booked, p.landed, p.fate = low, high, now, false, nil
-	cmds = append(cmds, p.echo, p.time)
+	p.low, p.landed, p.fate = low, false, nil
+	cmds = append(cmds, p.echo)
 	for i, c := range p.claims {
 		if i > 0 && sameTerms(p.claims[i-1].op, c.op) {
 			copy(c.record.b, p.claims[i-1].record.b[:freshBytes])
@@ -125,7 +125,7 @@ func (p *fresh) book(cmds []redis.Cmder, nonce [8]byte, low, high claim.Instant,
 		}
 		cmds = append(cmds, c.cmd)
 	}
-	return cmds
+	return append(cmds, p.time)
 }
 
 // putFresh writes what stands before the body in the record of a fresh claim.
@@ -156,9 +156,9 @@ func (p *fresh) note(err error) {
 	case isReply(echoed):
 		// Nothing is known of the others then, but that the script can tell.
 	case echoed != nil:
-		p.fate = failure(echoed, int(p.stamp.sends.Load()))
+		p.fate = failure(echoed, p.sends())
 	case p.echo.Val() == "" && err != nil:
-		p.fate = failure(err, int(p.stamp.sends.Load()))
+		p.fate = failure(err, p.sends())
 	case p.echo.Val() != string(p.stamp.nonce[:]):
 		p.fate = errReply
 	}
@@ -171,44 +171,61 @@ func (p *fresh) abandon(err error) {
 	}
 }
 
-// land sets the answers of those claims that met nothing. It returns those for
-// which the script must be asked, and those that were made by a wrong time; seen
-// is whether the server can carry out the commands at all.
-func (p *fresh) land(got time.Duration) (ask, mistimed []*claim.Op, able bool) {
-	able = true
+// outcome is what is left to do for the claims of a trip, in this order.
+type outcome struct {
+	// anew are claims that took effect with a fence that is not of that time, or may
+	// have.
+	anew []*claim.Op
+	// ask are claims that met something, or may have. With doubt, one of them may have
+	// taken effect.
+	ask   []*claim.Op
+	doubt again
+	// unable says that the server cannot carry out the commands at all.
+	unable bool
+}
+
+// land sets the answers of those claims that met nothing, and returns what is left
+// to do for the others.
+func (p *fresh) land() (o outcome) {
 	if len(p.claims) == 0 {
-		return nil, nil, true
+		return o
 	}
-	if p.fate != nil {
-		for _, c := range p.claims {
-			c.op.Fail(p.fate)
-		}
-		return nil, nil, true
+	sends := p.sends()
+	now, known := p.serverTime()
+	timely := known && now.Sub(p.low) <= fenceLag && p.low.Sub(now) <= fenceLead
+	if !known || sends != 1 {
+		o.doubt = doubtful
 	}
-	if p.echo.Err() != nil || p.time.Err() != nil {
-		able = !unable(p.echo.Err()) && !unable(p.time.Err())
-		for _, c := range p.claims {
-			ask = append(ask, c.op)
-		}
-		return ask, nil, able
-	}
-	stepped := p.stepped(got)
+	o.unable = p.fate == nil && (unable(p.echo.Err()) || unable(p.time.Err()))
 	for _, c := range p.claims {
-		switch err := c.cmd.Err(); {
-		case errors.Is(err, redis.Nil) && stepped:
-			mistimed = append(mistimed, c.op)
-		case errors.Is(err, redis.Nil):
+		err := c.cmd.Err()
+		switch {
+		case p.fate != nil:
+			c.op.Fail(p.fate)
+			continue
+		case err != nil && !isReply(err):
+			c.op.Fail(failure(err, sends))
+			continue
+		}
+		// The replies to commands that were sent more than once, or of which the server
+		// did not tell the time, may be to a copy.
+		nothing := known && errors.Is(err, redis.Nil)
+		if nothing || o.doubt != 0 {
 			c.op.Verdict = claim.Verdict{Outcome: claim.Claimed, Remaining: c.op.Request.TTL,
 				Grant: claim.Grant{Token: c.op.Request.Token, Fence: uint64(p.low), Attempt: 1}}
-		case err == nil || isReply(err):
-			able = able && !unable(err)
-			ask = append(ask, c.op)
-		default:
-			c.op.Fail(failure(err, int(p.stamp.sends.Load())))
+			if !timely {
+				o.anew = append(o.anew, c.op)
+			}
+		}
+		if !nothing {
+			o.unable = o.unable || unable(err)
+			o.ask = append(o.ask, c.op)
 		}
 	}
-	return ask, mistimed, able
+	return o
 }
+
+func (p *fresh) sends() int { return int(p.stamp.sends.Load()) }
 
 // met returns how many of the claims met a record, and how many there were.
 func (p *fresh) met() (met, claims int) {
@@ -231,14 +248,6 @@ func (p *fresh) serverTime() (claim.Instant, bool) {
 	return claim.Instant(p.time.Val().UnixMicro()), true
 }
 
-// stepped reports whether the server's clock is not where it was thought to be,
-// at some moment between the booking and got.
-func (p *fresh) stepped(got time.Duration) bool {
-	now, _ := p.serverTime()
-	passed := got - p.booked
-	return now.Add(stepSlack) < p.low || now > p.high.Add(passed+passed/driftShare+stepSlack)
-}
-
 // unable reports whether err is the reply of a server to which the command, or the
 // way in which it was used, is not known or not allowed.
 func unable(err error) bool {
@@ -258,17 +267,13 @@ func (p *fresh) reset() {
 	p.claims = p.claims[:0]
 }
 
-// giveBack releases claims that were made by a wrong time, and answers that they
-// have ended. Where that fails, the lease ends them.
-func (s *Store) giveBack(ctx context.Context, mistimed []*claim.Op) {
-	releases := make([]*claim.Op, len(mistimed))
-	for i, op := range mistimed {
-		releases[i] = &claim.Op{Kind: claim.OpRelease, Key: op.Key, Grant: claim.Grant{Token: op.Request.Token}}
+// finish does what land left to do.
+func (s *Store) finish(ctx context.Context, o *outcome) {
+	if o.unable {
+		s.hope.usable.Store(false)
 	}
-	s.Apply(ctx, releases)
-	for _, op := range mistimed {
-		op.Verdict = claim.Verdict{Outcome: claim.Stale}
-	}
+	s.applyByScript(ctx, o.anew, anew)
+	s.applyByScript(ctx, o.ask, o.doubt)
 }
 
 // twins tells which keys stand more than once among the operations of a flight, or

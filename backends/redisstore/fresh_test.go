@@ -2,6 +2,7 @@ package redisstore_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -119,27 +120,154 @@ func TestClaimsOfOneKeyInABatchTakeEffectInTheirOrder(t *testing.T) {
 	}
 }
 
-func TestAFreshClaimByAWrongTimeIsGivenBackAndStale(t *testing.T) {
-	for name, by := range map[string]time.Duration{"set back": time.Hour, "set forward": -time.Hour} {
+func TestAFreshClaimByAWrongTimeGetsTheTimeForAFence(t *testing.T) {
+	p, store, _ := spied(t)
+	key, req := newKey(t), newRequest()
+	store.MisjudgeTime(time.Hour, 0)
+	v := mustClaim(t, store, key, req)
+	if n := store.Stats().ClockSteps; n != 1 {
+		t.Errorf("%d steps of the clock are counted, want 1", n)
+	}
+	e, err := store.Get(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := e.Deadline.Sub(e.Now); v.Grant.Attempt != 1 || v.Grant.Fence != e.Fence || v.Remaining > req.TTL || left > req.TTL || left < req.TTL-time.Minute/2 {
+		t.Errorf("grant %+v for %v, fence %d in the record, %v left of a lease of %v", v.Grant, v.Remaining, e.Fence, left, req.TTL)
+	}
+	if lag := e.Now.Sub(claim.Instant(e.Fence)); lag < 0 || lag > time.Minute/2 {
+		t.Errorf("the fence is %v behind the server's time", lag)
+	}
+
+	// Where that fails nobody gets the wrong fence.
+	key, req = newKey(t), newRequest()
+	knowTime(t, store)
+	store.MisjudgeTime(time.Hour, 0)
+	trap := p.CutAt(netproxy.BeforeRequest, "evalsha")
+	v, err = store.TryClaim(t.Context(), key, req)
+	trap.Wait(t)
+	if !errors.Is(err, claim.ErrUnknown) {
+		t.Errorf("%v, error %v; want ErrUnknown", v.Outcome, err)
+	}
+}
+
+// Another may have taken over meanwhile.
+func TestAFreshClaimWhoseLeaseIsOverBeforeItsFenceIsMendedIsUnknown(t *testing.T) {
+	_, store, _ := spied(t)
+	key := newKey(t)
+	store.MisjudgeTime(-time.Hour, 0)
+	v, err := store.TryClaim(t.Context(), key, newRequest())
+	if !errors.Is(err, claim.ErrUnknown) {
+		t.Errorf("%v, error %v; want ErrUnknown", v.Outcome, err)
+	}
+	knowTime(t, store)
+	if v := mustClaim(t, store, key, newRequest()); !v.Takeover || v.Grant.Attempt != 2 {
+		t.Errorf("then %+v; want a takeover", v)
+	}
+}
+
+// lateTime puts a time that is much too late in the place of the last reply, TIME's.
+func lateTime(b []byte) []byte {
+	at := bytes.LastIndexByte(b, '*')
+	return append(b[:at:at], "*2\r\n$10\r\n4000000000\r\n$1\r\n0\r\n"...)
+}
+
+func refusedTime(b []byte) []byte {
+	at := bytes.LastIndexByte(b, '*')
+	return append(b[:at:at], "-NOPERM User once has no permissions to run the 'time' command\r\n"...)
+}
+
+// For others a claim that took long is one claim: its lease ends when they were told,
+// and its attempt is counted once.
+func TestAClaimThatGetsAnotherFenceKeepsItsLease(t *testing.T) {
+	for name, change := range map[string]func([]byte) []byte{"late": lateTime, "at a time that is not told": refusedTime} {
 		t.Run(name, func(t *testing.T) {
-			_, store, _ := spied(t)
+			p, store, s := spied(t)
+			direct := newStore(t, s.Client(), &redisstore.Options{Prefix: s.Prefix})
 			key, req := newKey(t), newRequest()
-			store.MisjudgeTime(by, 0)
-			if v, err := store.TryClaim(t.Context(), key, req); err != nil || v.Outcome != claim.Stale {
-				t.Fatalf("%v, error %v; want stale", v.Outcome, err)
-			}
-			if n := store.Stats().ClockSteps; n != 1 {
-				t.Errorf("%d steps of the clock are counted, want 1", n)
-			}
-			v := mustClaim(t, store, key, newRequest())
-			e, err := store.Get(t.Context(), key)
+			var before claim.Entry
+			trap := p.Replace("echo", func(b []byte) []byte {
+				var err error
+				if before, err = direct.Get(t.Context(), key); err != nil {
+					t.Error(err)
+				}
+				return change(b)
+			})
+			v := mustClaim(t, store, key, req)
+			trap.Wait(t)
+			after, err := direct.Get(t.Context(), key)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if left := e.Deadline.Sub(e.Now); v.Grant.Attempt != 1 || left > 2*req.TTL {
-				t.Errorf("attempt %d with %v left of a lease of %v", v.Grant.Attempt, left, req.TTL)
+			if after.Fence <= before.Fence || after.Fence != v.Grant.Fence {
+				t.Errorf("fence %d in the record and %d before, %d in the answer", after.Fence, before.Fence, v.Grant.Fence)
+			}
+			if after.Deadline != before.Deadline || after.Attempt != 1 || after.Retention != before.Retention || after.Token != before.Token {
+				t.Errorf("the record changed from %+v to %+v", before, after)
+			}
+			if err := direct.Extend(t.Context(), key, v.Grant, req.TTL); err != nil {
+				t.Error(err)
 			}
 		})
+	}
+}
+
+func TestAClaimThatIsTakenOverBeforeItsFenceIsMendedIsUnknown(t *testing.T) {
+	p, store, s := spied(t)
+	direct := newStore(t, s.Client(), &redisstore.Options{Prefix: s.Prefix})
+	key, req, other := newKey(t), newRequest(), newRequest()
+	req.TTL = time.Millisecond
+	var taken claim.Verdict
+	trap := p.Replace("echo", func(b []byte) []byte {
+		for taken.Outcome != claim.Claimed {
+			var err error
+			if taken, err = direct.TryClaim(t.Context(), key, other); err != nil {
+				t.Error(err)
+				break
+			}
+		}
+		return lateTime(b)
+	})
+	v, err := store.TryClaim(t.Context(), key, req)
+	trap.Wait(t)
+	if !errors.Is(err, claim.ErrUnknown) {
+		t.Errorf("%v, error %v; want ErrUnknown", v.Outcome, err)
+	}
+	if err := direct.Extend(t.Context(), key, taken.Grant, other.TTL); err != nil {
+		t.Errorf("the claim that took over: %v", err)
+	}
+}
+
+// A fence is of the time of its grant, however long the way there took.
+func TestTheFenceOfATripThatTookLongIsOfItsEnd(t *testing.T) {
+	p, store, s := spied(t)
+	p.Delay(60 * time.Millisecond)
+	asked := s.Client().Time(t.Context()).Val()
+	v := mustClaim(t, store, newKey(t), newRequest())
+	if passed := time.UnixMicro(int64(v.Grant.Fence)).Sub(asked); passed < 60*time.Millisecond {
+		t.Errorf("the fence is of %v after the claim was sent, which took 60ms to the server", passed)
+	}
+}
+
+// The first request may have taken effect, so the second that certainly did not says
+// nothing of the claim.
+func TestADoubtfulClaimWhoseSecondRequestIsNotSentIsUnknown(t *testing.T) {
+	const refusal = "-NOPERM User once has no permissions to run the command\r\n"
+	p, store, s := spied(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	trap := p.Replace("echo", func(b []byte) []byte {
+		cancel()
+		return append([]byte(refusal), b[len("$8\r\n12345678\r\n"):]...)
+	})
+	key, req := newKey(t), newRequest()
+	v, err := store.TryClaim(ctx, key, req)
+	trap.Wait(t)
+	if !errors.Is(err, claim.ErrUnknown) || errors.Is(err, claim.ErrUnavailable) {
+		t.Errorf("%v, error %v; want ErrUnknown", v.Outcome, err)
+	}
+	direct := newStore(t, s.Client(), &redisstore.Options{Prefix: s.Prefix})
+	if e, err := direct.Get(t.Context(), key); err != nil || e.State != claim.StatePending {
+		t.Errorf("the record is %v, error %v; the test shows nothing unless it is pending", e.State, err)
 	}
 }
 
@@ -230,7 +358,7 @@ func TestAForeignReplyToAFreshClaimIsNoClaim(t *testing.T) {
 		"one too early":  {func(b []byte) []byte { return append([]byte(nothing), b...) }, claim.ErrCorrupt},
 		"nothing at all": {func([]byte) []byte { return bytes.Repeat([]byte(nothing), 3) }, claim.ErrCorrupt},
 		"no protocol":    {func([]byte) []byte { return []byte("HTTP/1.1 400 Bad Request\r\n") }, claim.ErrCorrupt},
-		"cut short":      {func(b []byte) []byte { return b[:len(b)-len(nothing)] }, claim.ErrUnknown},
+		"cut short":      {func(b []byte) []byte { return b[:len("$8\r\n12345678\r\n")] }, claim.ErrUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			key, req := newKey(t), newRequest()
@@ -239,7 +367,7 @@ func TestAForeignReplyToAFreshClaimIsNoClaim(t *testing.T) {
 			ctx, returned := within(t, 300*time.Millisecond)
 			trap := p.Replace("echo", c.change)
 			v, err := store.TryClaim(ctx, key, req)
-			<-trap.Sprung()
+			trap.Wait(t)
 			returned()
 			if !errors.Is(err, c.want) || v.Outcome != 0 {
 				t.Fatalf("%+v, error %v; want %v", v, err, c.want)
@@ -255,13 +383,16 @@ func TestAServerThatRefusesTheCommandsOfFreshClaimsIsAskedByTheScript(t *testing
 	const refusal = "-NOPERM User once has no permissions to run the command\r\n"
 	for name, change := range map[string]func([]byte) []byte{
 		"the first": func(b []byte) []byte { return append([]byte(refusal), b[len("$8\r\n12345678\r\n"):]...) },
-		"the claim": func(b []byte) []byte { return append(b[:len(b)-len(nothing)], "-ERR syntax error\r\n"...) },
+		"the claim": func(b []byte) []byte {
+			echoed, rest := b[:len("$8\r\n12345678\r\n")], b[len("$8\r\n12345678\r\n")+len(nothing):]
+			return append(append(echoed[:len(echoed):len(echoed)], "-ERR syntax error\r\n"...), rest...)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, store, _ := spied(t)
 			trap := p.Replace("echo", change)
 			mustClaim(t, store, newKey(t), newRequest())
-			<-trap.Sprung()
+			trap.Wait(t)
 			if n := requests(p, "echo", func() { mustClaim(t, store, newKey(t), newRequest()) }); n != 0 {
 				t.Error("the server was asked once more for what it does not do")
 			}

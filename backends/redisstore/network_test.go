@@ -59,7 +59,7 @@ func TestALostReplyToAPlainSetNXIsTakenForAnotherOwner(t *testing.T) {
 	p, client := behind(t, redistest.Start(t), nil)
 	trap := p.CutAt(netproxy.BeforeReply, "nx")
 	won, err := client.SetNX(t.Context(), "lock", "mine", time.Minute).Result()
-	<-trap.Sprung()
+	trap.Wait(t)
 	if err != nil || won {
 		t.Fatalf("won %v, error %v: the control must fail, or the tests beside it show nothing", won, err)
 	}
@@ -108,7 +108,7 @@ func lostReply(t *testing.T, word string) {
 	key, req := newKey(t), newRequest()
 	trap := p.CutAt(netproxy.BeforeReply, word)
 	v, err := store.TryClaim(t.Context(), key, req)
-	<-trap.Sprung()
+	trap.Wait(t)
 	if err != nil || v.Outcome != claim.Claimed || v.Grant.Attempt != 1 || v.Takeover {
 		t.Fatalf("%+v, error %v; want the first attempt", v, err)
 	}
@@ -157,7 +157,7 @@ func TestAConnectionCutAtEveryPointOfEveryOperation(t *testing.T) {
 					}
 					trap := p.CutAt(point, word)
 					send()
-					<-trap.Sprung()
+					trap.Wait(t)
 					if !errors.Is(op.Err, claim.ErrUnknown) {
 						t.Fatalf("%v: error %v, want ErrUnknown", kind, op.Err)
 					}
@@ -233,7 +233,7 @@ func TestAForeignReplyIsCorrupt(t *testing.T) {
 			key, req := newKey(t), newRequest()
 			trap := p.Replace("evalsha", change)
 			v, err := store.TryClaim(t.Context(), key, req)
-			<-trap.Sprung()
+			trap.Wait(t)
 			if !errors.Is(err, claim.ErrCorrupt) || v.Outcome != 0 {
 				t.Fatalf("%+v, error %v; want ErrCorrupt", v, err)
 			}

@@ -86,6 +86,13 @@ func (r *reply) answer(op *claim.Op) (refusal string, ok bool) {
 	case 'E':
 		message, ok := r.text()
 		return message, ok && message != ""
+	case 'L':
+		if op.Kind == claim.OpTryClaim {
+			op.Fail(errLate)
+		} else {
+			op.Fail(claim.ErrLost)
+		}
+		return "", true
 	}
 	if op.Kind == claim.OpTryClaim {
 		v, ok := r.verdict(letter[0], op)
@@ -101,8 +108,6 @@ func (r *reply) answer(op *claim.Op) (refusal string, ok bool) {
 			return "", false
 		}
 		op.Recovered = true
-	case 'L':
-		op.Fail(claim.ErrLost)
 	default:
 		return "", false
 	}

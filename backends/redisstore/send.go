@@ -32,25 +32,24 @@ func (s *Store) apply(ctx context.Context, f *flight, ops []*claim.Op) (landed b
 	}
 	s.book(ctx, f, stateScript, s.hope.any())
 	landed = s.fly(ctx, f)
-	s.hope.note(f.met())
-	ask, mistimed, able := f.fresh.land(s.clocks.now())
-	if !able {
-		s.hope.usable.Store(false)
-	}
-	if len(ask) > 0 {
-		s.applyByScript(ctx, ask)
-	}
-	if len(mistimed) > 0 {
-		s.giveBack(ctx, mistimed)
-	}
+	left := f.fresh.land()
+	met, claims := f.met()
+	// A trip that takes so long is better made by the script too.
+	s.hope.note(met+len(left.anew), claims)
+	s.finish(ctx, &left)
 	return landed
 }
 
-// applyByScript carries out claims for which the script must be asked.
-func (s *Store) applyByScript(ctx context.Context, claims []*claim.Op) {
+// applyByScript has the script carry out what went out before, as fresh claims.
+func (s *Store) applyByScript(ctx context.Context, ops []*claim.Op, again again) {
+	if len(ops) == 0 {
+		return
+	}
 	f := newFlight()
-	for _, op := range claims {
+	f.again = again
+	for _, op := range ops {
 		f.add(s.names, op)
+		op.Verdict, op.Err = claim.Verdict{}, nil
 	}
 	s.book(ctx, f, stateScript, false)
 	if s.fly(ctx, f) {
@@ -126,7 +125,7 @@ func (s *Store) book(ctx context.Context, f *flight, script *script, hope bool) 
 		first = end
 	}
 	if len(f.fresh.claims) > 0 {
-		f.cmds = f.fresh.book(f.cmds, s.nonce(), low, high, now)
+		f.cmds = f.fresh.book(f.cmds, s.nonce(), low, high)
 	}
 }
 

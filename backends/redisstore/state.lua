@@ -15,6 +15,7 @@
 --   C  TryClaim, Rerun  count ttl limit kept | life   token | id
 --   K  TryClaim, Park   the same               the same
 --   c, k  the same two, with a fingerprint     token fingerprint | id
+--   U  TryClaim, anew   count ttl              fence token
 --   E  Extend           count ttl              fence token
 --   D  MarkDone         count kept fence |     fence token; fingerprint | flags, result if there
 --                       stamps                 is more to keep than that it is done
@@ -43,6 +44,10 @@
 --   E  a command was refused length | message; nothing was changed
 --
 --   or an error reply when nothing can have been changed by any operation.
+--
+-- U is for a claim that was made without the script, with a fence that is too low, and
+-- nobody has heard of: it gets this time for a fence, and is answered A, or L where it
+-- has ended.
 --
 -- A cell is 16 bytes: a number in decimal, blanks before it, or raw bytes (token,
 -- fingerprint; zero bytes: none). Behind the bar stands what has another size. Times
@@ -105,9 +110,10 @@ if time.err then return redis.error_reply('NOPERM TIME: ' .. time.err) end
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local NOW = format('%16d', now)
 
--- A life in milliseconds, as SET takes it; up, so that no record ends early. None is
--- shorter than LEAST, so that the fence of a claim that Go makes by the time that it
--- knows of is above those before: it is less than that behind this clock.
+-- A life in milliseconds, as SET takes it; up, so that no record ends early. None ends
+-- sooner than LEAST after a claim of its key, so that the fence of a claim that Go makes
+-- by the time that it knows of is above those before: it is less than that behind this
+-- clock.
 local LEAST = 30
 local function millis(micros)
   return format('%d', max(LEAST, math.ceil(micros / 1000)))
@@ -339,6 +345,15 @@ while key < final do
           answer = 'L'
         end
 
+      elseif kind == 'U' then
+        answer = 'L'
+        local deadline, retention = tonumber(sub(record or '', 2, 17)), tonumber(sub(record or '', 34, 49))
+        if state == 'P' and sub(record, 50, 81) == sub(op, 1, 32) and deadline and retention and now < deadline then
+          deadline = math.min(deadline, now + term)
+          value = 'P' .. format('%16d', deadline) .. sub(record, 18, 49) .. NOW .. sub(record, 66)
+          px, answer = millis(deadline - now + retention), 'A' .. sub(value, 2, 65)
+        end
+
       elseif kind == 'E' or kind == 'X' then
         local mine = (state == 'P' or state == 'X') and sub(record, 50, 81) == sub(op, 1, 32)
         if kind == 'X' and mine and state == 'X' then
@@ -432,7 +447,7 @@ while key < final do
               token, known = sub(record, 66, 81), sub(record, 82, 97)
             end
             value = 'R' .. NOW .. ZERO .. format('%16d', remaining) .. fence .. token .. known .. sub(op, 18)
-            px, answer = millis(remaining), 'O'
+            px, answer = format('%d', math.ceil(remaining / 1000)), 'O'
           end
         end
       end

@@ -172,6 +172,17 @@ var named = []struct {
 			done a 1 keep=3u
 		`,
 	}, {
+		"revival at the end of its record",
+		"a revived key is remembered for what was left of its retention, and no longer",
+		`
+			claim a 1 ttl=1u keep=3u
+			release a 1 delay=0
+			advance 3u-1ms
+			revive a
+			advance 1ms
+			again 2
+		`,
+	}, {
 		"operator who saw another state",
 		"an operator's word is about the record that was seen: an owner that finished meanwhile keeps its fence",
 		`
