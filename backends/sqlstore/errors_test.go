@@ -101,7 +101,7 @@ func TestAConnectionCutAtEveryStatement(t *testing.T) {
 				id := hex.EncodeToString([]byte(key.ID()))
 				trap := proxy.CutAt(point, id)
 				v, err := store.TryClaim(t.Context(), key, req)
-				<-trap.Sprung()
+				trap.Wait(t)
 				if !errors.Is(err, want) || v.Outcome != 0 {
 					t.Errorf("point %d: %v, error %v; want %v", point, v.Outcome, err, want)
 				}
@@ -120,7 +120,7 @@ func TestAConnectionCutAtEveryStatement(t *testing.T) {
 				if v := claimed(t, store, key, req); v.Grant.Attempt != 1 {
 					t.Errorf("point %d: attempt %d, want 1", point, v.Grant.Attempt)
 				}
-				<-trap.Sprung()
+				trap.Wait(t)
 			}
 			db.Close()
 			if _, err := store.TryClaim(t.Context(), newKey(t), newRequest()); !errors.Is(err, claim.ErrUnavailable) {

@@ -328,7 +328,7 @@ func TestInboxConnectionCutInCommit(t *testing.T) {
 					runs++
 					return enter(key)(ctx, do)
 				})
-				<-trap.Sprung()
+				trap.Wait(t)
 				if err != nil || v.Outcome != claim.Claimed {
 					t.Fatalf("point %d: %v, error %v; want claimed", point, v.Outcome, err)
 				}

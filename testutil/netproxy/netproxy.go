@@ -83,6 +83,17 @@ type Trap struct {
 // Sprung is closed when the exchange has been spoiled.
 func (t *Trap) Sprung() <-chan struct{} { return t.sprung }
 
+// Wait waits until the exchange has been spoiled, and fails the test where nothing
+// springs the trap for long.
+func (t *Trap) Wait(tb testing.TB) {
+	tb.Helper()
+	select {
+	case <-t.sprung:
+	case <-time.After(10 * time.Second):
+		tb.Fatalf("netproxy: no request with %q passed", t.match)
+	}
+}
+
 // CutAt cuts the connection of the next request that contains match, at point.
 // Requests and replies are told apart by their direction, and taken for one
 // chunk of bytes each.
