@@ -99,22 +99,27 @@ func TestConnectionsThatBreakRepeatNothing(t *testing.T) {
 	r := rigAt(t, proxy.Addr(), &amqpbus.Queue{})
 	c := r.open(t, amqpbus.Options{Workers: 4})
 	const messages = 40
-	past := rigAt(t, r.node.Addr, nil)
+	past := rigAt(t, r.node.Addr, &amqpbus.Queue{})
 	past.queue = r.queue
 	past.publish(t, names(messages)...)
 	var did effects
 	var runs atomic.Int64
-	stop := consume(t, c, newDeduper(t, nil).Wrap(func(_ context.Context, m *bus.Message) error {
+	handler := newDeduper(t, nil).Wrap(func(_ context.Context, m *bus.Message) error {
 		if runs.Add(1)%10 == 5 {
 			proxy.Cut()
 		}
 		did.add(m)
 		return nil
-	}))
+	})
+	stop := consume(t, c, handler)
 	bustest.Until(t, "all messages", func() bool { return did.messages() == messages })
 	stop()
-	did.once(t, messages)
+	// The last acks may have been lost with their connections.
+	stop = consume(t, past.open(t, amqpbus.Options{}), handler)
 	r.has(t, r.queue, 0)
+	stop()
+	r.has(t, r.queue, 0)
+	did.once(t, messages)
 	if s := c.Stats(); s.Reopened == 0 || s.Unsettled == 0 {
 		t.Errorf("%+v: no channel was lost in the middle of a handler", s)
 	}
