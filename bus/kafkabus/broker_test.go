@@ -235,7 +235,9 @@ func TestATopicThatIsMadeAgain(t *testing.T) {
 	tp.publish(t, 0, "old-0", "old-1", "old-2")
 	admin := kadm.NewClient(tp.client(t))
 	got, held, release := make(chan bus.Message, 10), make(chan struct{}), make(chan struct{})
-	c := tp.open(t, &kafkabus.Options{CommitInterval: 10 * time.Millisecond})
+	// Its client says goodbye once. Where that is lost in a rebalance, the next member
+	// waits for a session.
+	c := tp.open(t, &kafkabus.Options{CommitInterval: 10 * time.Millisecond}, kgo.SessionTimeout(6*time.Second))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)
