@@ -115,6 +115,8 @@ local NOW = format('%16d', now)
 -- by the time that it knows of is above those before: it is less than that behind this
 -- clock.
 local LEAST = 30
+-- claim.MaxGrace. A lease that holds for longer was made by a wrong time.
+local GRACE = 10000
 local function millis(micros)
   return format('%d', max(LEAST, math.ceil(micros / 1000)))
 end
@@ -349,7 +351,7 @@ while key < final do
         answer = 'L'
         local deadline, retention = tonumber(sub(record or '', 2, 17)), tonumber(sub(record or '', 34, 49))
         if state == 'P' and sub(record, 50, 81) == sub(op, 1, 32) and deadline and retention and now < deadline then
-          deadline = math.min(deadline, now + term)
+          if deadline > now + term + GRACE then deadline = now + term end
           value = 'P' .. format('%16d', deadline) .. sub(record, 18, 49) .. NOW .. sub(record, 66)
           px, answer = millis(deadline - now + retention), 'A' .. sub(value, 2, 65)
         end
