@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -65,6 +66,7 @@ type call struct {
 	bits  chunks // of the places
 	args  []any
 	cmd   *redis.StringCmd
+	run   *script
 	wait  *redis.IntCmd // the WAIT behind it, where there is one
 
 	// landed says that the call has ended: with a reply, or with err, which fate
@@ -154,10 +156,11 @@ func (f *flight) add(n names, op *claim.Op) {
 // seal makes the arguments once all operations are in and buf moves no more. With
 // hope, the claims that have a chance to need no script become fresh ones, and leave
 // ops: those whose key no other operation of the flight has, because on a key
-// operations take effect in their order.
-func (f *flight) seal(hope bool) {
+// operations take effect in their order. With lean, calls may be carried out by
+// doneScript, for which the same holds.
+func (f *flight) seal(hope, lean bool) {
 	f.blobs = f.blobs[:0]
-	if hope {
+	if hope || lean {
 		f.twins.of(f.ops)
 	}
 	start, kept := 0, 0
@@ -281,8 +284,21 @@ func (c *call) head(again again) {
 	}
 }
 
+// bare reports whether the operations from first up to end, which are a call, are
+// completions on the same terms with nothing to keep, and doneScript's to carry out.
+func (f *flight) bare(first, end int) bool {
+	for i := first; i < end; i++ {
+		op := f.ops[i]
+		if op.Kind != claim.OpMarkDone || len(f.blobs[2*i+1].b) != ownerBytes || !sameTerms(f.ops[first], op) || f.twins.has(op) {
+			return false
+		}
+	}
+	return true
+}
+
 // use makes s the script that the call runs: by its digest, or by its text.
 func (c *call) use(s *script, text bool) {
+	c.run = s
 	c.args[0], c.args[1] = s.evalsha[0], s.evalsha[1]
 	if text {
 		c.args[0], c.args[1] = s.eval[0], s.eval[1]
@@ -349,38 +365,60 @@ func (f *flight) unknownScript() bool {
 	return true
 }
 
-// land sets the answers of the call's operations. It returns full with those
-// appended that were refused for want of memory and end a claim.
-func (c *call) land(full []*claim.Op) []*claim.Op {
+// unsettled are operations that a call could not carry out.
+type unsettled struct {
+	// full were refused for want of memory, and end a claim.
+	full []*claim.Op
+	// asked are not doneScript's to carry out. With doubt, an earlier copy of their
+	// call may have.
+	asked []*claim.Op
+	doubt again
+}
+
+// land sets the answers of the call's operations, but those that it adds to u.
+func (c *call) land(u *unsettled) {
+	full, asked := len(u.full), len(u.asked)
+	if err := c.read(u); err != nil {
+		failAll(c.ops, err)
+		u.full, u.asked = u.full[:full], u.asked[:asked]
+		return
+	}
+	if len(u.asked) > asked && c.sends() != 1 {
+		u.doubt = doubtful
+	}
+	c.checkReplicas()
+}
+
+func (c *call) read(u *unsettled) error {
 	if c.fate != nil {
-		failAll(c.ops, c.fate)
-		return full
+		return c.fate
 	}
 	r := reply{rest: c.cmd.Val()}
 	if !r.open(c.stamp.nonce[:]) {
-		failAll(c.ops, errReply)
-		return full
+		return errReply
 	}
 	for _, op := range c.ops {
+		if c.run == doneScript && strings.HasPrefix(r.rest, "?") {
+			r.rest = r.rest[1:]
+			u.asked = append(u.asked, op)
+			continue
+		}
 		refusal, ok := r.answer(op)
 		if !ok {
-			failAll(c.ops, errReply)
-			return full
+			return errReply
 		}
 		if refusal == "" {
 			continue
 		}
 		op.Fail(refusedWrite(refusal, c.sends()))
 		if settles(op.Kind) && firstWord(refusal) == "OOM" {
-			full = append(full, op)
+			u.full = append(u.full, op)
 		}
 	}
 	if r.rest != "" {
-		failAll(c.ops, errReply)
-		return full
+		return errReply
 	}
-	c.checkReplicas()
-	return full
+	return nil
 }
 
 // met returns how many of the claims met a record, and how many there were.

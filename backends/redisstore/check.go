@@ -62,15 +62,19 @@ func (s *Store) checkServers(ctx context.Context, o *Options) error {
 				return err
 			}
 			s.checkFresh(ctx, client)
-			return s.checkScript(ctx, client)
+			if err := s.checkScript(ctx, client, stateScript); err != nil || !s.lean {
+				return err
+			}
+			return s.checkScript(ctx, client, doneScript)
 		})
 	})
 	return err
 }
 
-// checkFresh finds out whether claims may go without the script: on one server, of
-// which nothing else must be known, and which takes SET with both NX and GET, since
-// 7.0. A server that does not tell its version is asked by the script.
+// checkFresh finds out whether claims may go without the script, and completions by
+// the short one: on one server, of which nothing else must be known, and which takes
+// SET with both NX and GET, since 7.0. A server that does not tell its version is asked
+// by the script.
 func (s *Store) checkFresh(ctx context.Context, client redis.UniversalClient) {
 	if _, single := client.(*redis.Client); !single || s.routed || s.packing != nil || s.waitReplicas > 0 {
 		return
@@ -78,14 +82,16 @@ func (s *Store) checkFresh(ctx context.Context, client redis.UniversalClient) {
 	info, err := client.Info(ctx, "server").Result()
 	major, _, _ := strings.Cut(infoField(info, "redis_version"), ".")
 	version, notNumber := strconv.Atoi(major)
-	s.hope.usable.Store(err == nil && notNumber == nil && version >= 7)
+	able := err == nil && notNumber == nil && version >= 7
+	s.hope.usable.Store(able)
+	s.lean = able && s.names.positions == 0
 }
 
-// checkScript runs the script, and so leaves it there. Without keys it reads the
+// checkScript runs a script, and so leaves it there. Without keys it reads the
 // time and changes nothing.
-func (s *Store) checkScript(ctx context.Context, client redis.UniversalClient) error {
+func (s *Store) checkScript(ctx context.Context, client redis.UniversalClient, script *script) error {
 	nonce := s.nonce()
-	cmd := redis.NewStringCmd(ctx, stateScript.eval[0], stateScript.eval[1], 0, nonce[:])
+	cmd := redis.NewStringCmd(ctx, script.eval[0], script.eval[1], 0, nonce[:], "")
 	if err := client.Process(ctx, cmd); err != nil {
 		return fmt.Errorf("redisstore: the server does not run scripts: %w", claim.Unavailable(plain(err)))
 	}

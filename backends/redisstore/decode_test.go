@@ -89,7 +89,7 @@ func landed(text string, ops ...*claim.Op) *call {
 	for _, op := range ops {
 		f.add(names{prefix: "once:"}, op)
 	}
-	f.seal(false)
+	f.seal(false, false)
 	c := f.book(context.Background(), 0, len(ops), nonceForTests, false, nil)
 	c.cmd.SetVal(text)
 	c.stamp.sends.Store(1)

@@ -7,7 +7,9 @@
 // for each. The server's clock alone judges leases. Apply, of claim.Batcher,
 // sends a batch in one trip; it is what makes Redis fast, and the methods for
 // single operations go by it together when they are called at the same time
-// (Options.NoCombining).
+// (Options.NoCombining). On a single server a claim that meets no record goes without
+// it, and a completion with nothing to keep by a short script, done.lua: the same for
+// less of the server's time.
 //
 // Options.Packed chooses another layout of what is done, for many ids that are
 // remembered for long: a quarter of the memory for more of the server's time.

@@ -64,6 +64,8 @@ var letters = [...]byte{
 const (
 	headBytes  = 1 + 5*cellBytes
 	stampBytes = 4
+	// ownerBytes is the size of a fence and a token.
+	ownerBytes = 2 * cellBytes
 )
 
 // sameTerms reports whether a and b may stand in one run, under one head.

@@ -91,7 +91,7 @@ func TestErrorsAndTracesShowNoArguments(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.add(names{prefix: "once:"}, &claim.Op{Kind: claim.OpTryClaim, Key: key, Request: claim.Request{Token: claim.Token([]byte("sixteen " + secret + "!!"))}})
-	f.seal(false)
+	f.seal(false, false)
 	c := f.book(t.Context(), 0, 1, [8]byte([]byte("sesame!!")), false, nil)
 	if text := c.cmd.String(); strings.Contains(text, secret) || !strings.Contains(text, "bytes)") {
 		t.Errorf("%q shows an argument", text)
@@ -131,7 +131,7 @@ func TestACallThatWasOvertakenIsNotSentAgain(t *testing.T) {
 		f.add(names{prefix: "once:"}, op)
 		_ = i
 	}
-	f.seal(false)
+	f.seal(false, false)
 	for i := range ops {
 		c := f.book(t.Context(), i, i+1, [8]byte{}, false, nil)
 		c.stamp.sends.Store(1)

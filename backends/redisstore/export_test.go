@@ -11,17 +11,18 @@ import (
 // StateLua is the script.
 var StateLua = stateLua
 
-// UseMutant makes all stores run the script with one piece replaced, until the
+// UseMutant makes all stores run the scripts with one piece replaced, until the
 // test ends.
 func UseMutant(t testing.TB, piece, replacement string) {
 	t.Helper()
-	text := stateScript.eval[1].(string)
-	if n := strings.Count(text, piece); n != 1 {
-		t.Fatalf("%q stands %d times in the script, want once", piece, n)
+	state, done := stateScript, doneScript
+	texts := [2]string{state.eval[1].(string), done.eval[1].(string)}
+	if n := strings.Count(texts[0]+texts[1], piece); n != 1 {
+		t.Fatalf("%q stands %d times in the scripts, want once", piece, n)
 	}
-	original := stateScript
-	stateScript = newScript(strings.Replace(text, piece, replacement, 1))
-	t.Cleanup(func() { stateScript = original })
+	stateScript = newScript(strings.Replace(texts[0], piece, replacement, 1))
+	doneScript = newScript(strings.Replace(texts[1], piece, replacement, 1))
+	t.Cleanup(func() { stateScript, doneScript = state, done })
 }
 
 // LetRecordsBeShort takes the least life of a record away, until the test ends: the
@@ -53,9 +54,10 @@ func (s *Store) OneFlight(t testing.TB) *Store {
 	return s
 }
 
-// ByScript makes s claim by the script alone.
+// ByScript makes s do all by the script alone.
 func (s *Store) ByScript() *Store {
 	s.hope.usable.Store(false)
+	s.lean = false
 	return s
 }
 
@@ -80,6 +82,12 @@ func (s *Store) MisjudgeTime(d, worse time.Duration) {
 	}
 }
 
+// Lean makes s have the short script carry out completions wherever it can.
+func (s *Store) Lean() *Store {
+	s.lean = true
+	return s
+}
+
 // Prefix returns the prefix of s's keys.
 func (s *Store) Prefix() string { return s.names.prefix }
 
@@ -91,3 +99,6 @@ type Clock struct{ c clock }
 func (c *Clock) Look(sent, got, now time.Duration) (step time.Duration) {
 	return c.c.look(sent, got, now)
 }
+
+// DoneDigest is what the short script is called by.
+func DoneDigest() string { return doneScript.evalsha[1].(string) }

@@ -98,6 +98,18 @@ func TestStateAgainstStepFindsMistakes(t *testing.T) {
 	for _, m := range packed {
 		t.Run(m.name, func(t *testing.T) { m.mustBeFound(t, "packed", oneIn) })
 	}
+	two := []mutant{
+		{"short completion by anybody", "at and find(record, owner, at + 16, true) == at + 16 and", "at and", 0},
+		{"short completion that does not put back what it was not meant for", "      command('SET', name, record, 'KEEPTTL')\n    end\n  end\n  answers", "    end\n  end\n  answers", 0},
+		{"short completion that puts it back for ever", "      command('SET', name, record, 'KEEPTTL')\n    end\n  end\n  answers", "      command('SET', name, record)\n    end\n  end\n  answers", 0},
+		{"short completion that keeps an end that comes too soon", "\n      and now <= sub(record, 2, 17) then", " then", 0},
+		{"short completion that keeps the end of another retention", "and find(record, kept, at, true) == at\n", "\n", 0},
+		{"short completion that loses the fingerprint", "#record > 97 and find(record, NONE, 82, true) == 82 then", "#record > 97 then", 0},
+		{"stamp of the short completion in place of a fence ahead of the clock", "sub(head, 34, 49) <= now", "true", 700},
+	}
+	for _, m := range two {
+		t.Run(m.name, func(t *testing.T) { m.mustBeFound(t, byTwo, oneIn) })
+	}
 	places := []mutant{
 		{"absent without a look at the bit", "(not clear or clear(key))", "true", 0},
 		{"bit of the neighbour", "bit + 8, value", "bit + 9, value", 0},
@@ -122,7 +134,7 @@ func (m mutant) mustBeFound(t *testing.T, layout string, oneIn int) {
 	if rand.IntN(oneIn) > 0 {
 		t.Skip("not this time")
 	}
-	d := newDuel(t, duelLayouts[layout])
+	d := newDuel(t, layout)
 	for round := m.from; round < m.from+200; round++ {
 		if err := d.fight(randomScript(round)); err != nil {
 			t.Logf("found in round %d: %.300v", round, err)

@@ -13,6 +13,8 @@ var (
 	positionsLua string
 	//go:embed state.lua
 	stateLua string
+	//go:embed done.lua
+	doneLua string
 	//go:embed read.lua
 	readLua string
 	//go:embed buckets.lua
@@ -43,7 +45,9 @@ var (
 	// over its maxmemory. Redis before 7 cannot compile its first line and says
 	// so; what it was to carry out is then refused as before.
 	settleScript = newScript("#!lua flags=allow-oom\n" + preludeLua + stateLua)
-	readScript   = newScript(preludeLua + readLua)
+	// doneScript is the part of it that most calls need.
+	doneScript = newScript(doneLua)
+	readScript = newScript(preludeLua + readLua)
 	// bucketsScript reads the packed layout's hashes.
 	bucketsScript = newScript(markerLua + bucketsLua)
 )

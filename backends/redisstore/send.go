@@ -30,7 +30,7 @@ func (s *Store) apply(ctx context.Context, f *flight, ops []*claim.Op) (landed b
 		failAll(f.ops, claim.Unavailable(err))
 		return true
 	}
-	s.book(ctx, f, stateScript, s.hope.any())
+	s.book(ctx, f, stateScript, s.hope.any(), s.lean)
 	landed = s.fly(ctx, f)
 	left := f.fresh.land()
 	met, claims := f.met()
@@ -51,7 +51,7 @@ func (s *Store) applyByScript(ctx context.Context, ops []*claim.Op, again again)
 		f.add(s.names, op)
 		op.Verdict, op.Err = claim.Verdict{}, nil
 	}
-	s.book(ctx, f, stateScript, false)
+	s.book(ctx, f, stateScript, false, false)
 	if s.fly(ctx, f) {
 		f.free()
 	}
@@ -60,16 +60,17 @@ func (s *Store) applyByScript(ctx context.Context, ops []*claim.Op, again again)
 // fly sends what is booked, and sets the answers of what the script carried out.
 func (s *Store) fly(ctx context.Context, f *flight) (landed bool) {
 	sent := s.clocks.now()
-	if landed = s.send(ctx, f, stateScript); landed {
+	if landed = s.send(ctx, f); landed {
 		s.watchClock(ctx, f, sent)
 	}
-	var full []*claim.Op
+	var left unsettled
 	for _, c := range f.calls {
-		full = c.land(full)
+		c.land(&left)
 	}
-	if len(full) > 0 {
-		s.settleWithoutMemory(ctx, full)
+	if len(left.full) > 0 {
+		s.settleWithoutMemory(ctx, left.full)
 	}
+	s.applyByScript(ctx, left.asked, left.doubt)
 	return landed
 }
 
@@ -83,8 +84,8 @@ func (s *Store) settleWithoutMemory(ctx context.Context, full []*claim.Op) {
 	for _, op := range full {
 		f.add(s.names, op)
 	}
-	s.book(ctx, f, settleScript, false)
-	landed := s.send(ctx, f, settleScript)
+	s.book(ctx, f, settleScript, false, false)
+	landed := s.send(ctx, f)
 	for _, c := range f.calls {
 		// A server that cannot run it has now refused the operations twice.
 		if isReply(c.err) && c.stamp.sends.Load() == 1 {
@@ -93,22 +94,22 @@ func (s *Store) settleWithoutMemory(ctx context.Context, full []*claim.Op) {
 		for _, op := range c.ops {
 			op.Err = nil
 		}
-		c.land(nil)
+		c.land(new(unsettled))
 	}
 	if landed {
 		f.free()
 	}
 }
 
-// book divides the operations of f into calls, and with hope into claims that may
-// need none.
-func (s *Store) book(ctx context.Context, f *flight, script *script, hope bool) {
+// book divides the operations of f into calls of script, and with hope into claims
+// that may need none. With lean some of the calls are doneScript's.
+func (s *Store) book(ctx context.Context, f *flight, script *script, hope, lean bool) {
 	now := s.clocks.now()
 	var low, high claim.Instant
 	if hope {
 		low, high, hope = s.serverTime(now)
 	}
-	f.seal(hope)
+	f.seal(hope, lean)
 	most := s.maxBatch
 	if !s.together {
 		most = 1
@@ -120,7 +121,11 @@ func (s *Store) book(ctx context.Context, f *flight, script *script, hope bool) 
 			end++
 		}
 		c := f.book(ctx, first, end, s.nonce(), s.routed, s.packing)
-		c.use(script, false)
+		if lean && f.bare(first, end) {
+			c.use(doneScript, false)
+		} else {
+			c.use(script, false)
+		}
 		f.cmds = append(f.cmds, c.cmd)
 		first = end
 	}
@@ -132,7 +137,7 @@ func (s *Store) book(ctx context.Context, f *flight, script *script, hope bool) 
 // send flies f until every call has its fate: once, and again with the text of
 // the script for calls whose server did not know it. It reports false when ctx
 // ended first and go-redis still holds f.
-func (s *Store) send(ctx context.Context, f *flight, script *script) (landed bool) {
+func (s *Store) send(ctx context.Context, f *flight) (landed bool) {
 	for pass := 1; ; pass++ {
 		if !s.trip(ctx, f) {
 			for _, c := range f.calls {
@@ -145,7 +150,7 @@ func (s *Store) send(ctx context.Context, f *flight, script *script) (landed boo
 		}
 		f.note()
 		const passes = 3
-		if pass == passes || !s.rebook(ctx, f, script, pass+1 == passes) {
+		if pass == passes || !s.rebook(ctx, f, pass+1 == passes) {
 			return true
 		}
 	}
@@ -236,24 +241,29 @@ func pipelined(ctx context.Context, client redis.UniversalClient, cmds []redis.C
 // restart, SCRIPT FLUSH or a failover, and on a new shard. The first call to
 // each server carries the text, which leaves the script there for the others;
 // or every call does. It reports whether there is anything to send.
-func (s *Store) rebook(ctx context.Context, f *flight, script *script, text bool) bool {
+func (s *Store) rebook(ctx context.Context, f *flight, text bool) bool {
 	clear(f.cmds)
 	f.cmds = f.cmds[:0]
 	if !f.unknownScript() {
 		return false
 	}
-	var taught map[*redis.Client]bool
+	type lesson struct {
+		node *redis.Client
+		run  *script
+	}
+	var taught map[lesson]bool
 	for _, c := range f.calls {
 		if c.landed {
 			continue
 		}
 		node := s.nodeOf(ctx, c.key)
-		c.use(script, text || node == nil || !taught[node])
+		l := lesson{node, c.run}
+		c.use(c.run, text || node == nil || !taught[l])
 		if node != nil && taught == nil {
-			taught = make(map[*redis.Client]bool)
+			taught = make(map[lesson]bool)
 		}
 		if node != nil {
-			taught[node] = true
+			taught[l] = true
 		}
 		f.cmds = append(f.cmds, c.cmd)
 	}

@@ -20,10 +20,10 @@ import (
 // here is carried out by both, and so must every answer and every record agree.
 func TestStateAgainstStep(t *testing.T) {
 	redisstore.LetRecordsBeShort(t)
-	for name, layout := range duelLayouts {
+	for name := range duelLayouts {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := newDuel(t, layout)
+			d := newDuel(t, name)
 			for round := range 40 {
 				if err := d.fight(randomScript(round)); err != nil {
 					t.Fatalf("round %d: %v", round, err)
@@ -33,11 +33,15 @@ func TestStateAgainstStep(t *testing.T) {
 	}
 }
 
+// byTwo is the plain layout with the script for completions beside the other.
+const byTwo = "plain, by two scripts"
+
 // duelLayouts are the layouts that are compared with the model. A generation of
 // the packed one lasts for a few moves, and some completions ask for more than
 // its retention.
 var duelLayouts = map[string]redisstore.Options{
 	"plain":  {},
+	byTwo:    {},
 	"packed": {Packed: &redisstore.PackedOptions{ExpectedIDs: 1, Retention: 120 * time.Millisecond}},
 	"places": {Positions: &redisstore.PositionOptions{}},
 }
@@ -48,8 +52,8 @@ func FuzzStateAgainstStep(f *testing.F) {
 	}
 	redisstore.LetRecordsBeShort(f)
 	var duels []*duel
-	for _, layout := range duelLayouts {
-		duels = append(duels, newDuel(f, layout))
+	for name := range duelLayouts {
+		duels = append(duels, newDuel(f, name))
 	}
 	f.Fuzz(func(t *testing.T, script []byte) {
 		for _, d := range duels {
@@ -119,10 +123,14 @@ type duel struct {
 	round  int
 }
 
-func newDuel(t testing.TB, layout redisstore.Options) *duel {
-	m := redistest.Mini(t)
+func newDuel(t testing.TB, name string) *duel {
+	m, layout := redistest.Mini(t), duelLayouts[name]
 	layout.MaxBatch = 3
-	return &duel{server: m, packed: layout.Packed, places: layout.Positions != nil, store: newStore(t, m.Client(), &layout)}
+	store := newStore(t, m.Client(), &layout)
+	if name == byTwo {
+		store.Lean()
+	}
+	return &duel{server: m, packed: layout.Packed, places: layout.Positions != nil, store: store}
 }
 
 // moves reads decisions from a script, and zeros when it is over.

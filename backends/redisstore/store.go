@@ -37,6 +37,8 @@ type Store struct {
 	nonces atomic.Uint64
 	clocks *clocks
 	hope   hope
+	// lean says that calls of completions alone are doneScript's.
+	lean bool
 }
 
 var (
