@@ -61,7 +61,7 @@ func FuzzReply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, kind byte, text string) {
 		op := &claim.Op{Kind: claim.OpKind(kind%7 + 1), Key: key, Request: claim.Request{Token: claim.Token{1}, TTL: time.Second}}
 		c := landed(text, op)
-		c.land(nil)
+		c.land(new(unsettled))
 		v := op.Verdict
 		if op.Err != nil {
 			if v.Outcome != 0 || op.Recovered {
@@ -124,7 +124,7 @@ func TestAReplyIsReadWholeOrNotAtAll(t *testing.T) {
 		"a huge number": head + good + cells("C", 2000, 1, 60000) + strings.Repeat("9", 16),
 	} {
 		ops := claims()
-		landed(text, ops...).land(nil)
+		landed(text, ops...).land(new(unsettled))
 		for _, op := range ops {
 			if sentinel := claim.ErrCorrupt; op.Err == nil || op.Verdict.Outcome != 0 || !strings.Contains(op.Err.Error(), sentinel.Error()) {
 				t.Errorf("%s: %+v, error %v; want ErrCorrupt for both", name, op.Verdict, op.Err)
@@ -132,7 +132,7 @@ func TestAReplyIsReadWholeOrNotAtAll(t *testing.T) {
 		}
 	}
 	ops := claims()
-	landed(head+good+good, ops...).land(nil)
+	landed(head+good+good, ops...).land(new(unsettled))
 	for _, op := range ops {
 		if op.Err != nil || op.Verdict.Outcome != claim.Claimed {
 			t.Errorf("a whole reply: %+v, error %v", op.Verdict, op.Err)
