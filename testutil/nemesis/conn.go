@@ -20,6 +20,14 @@ type trap struct {
 	match []byte
 	point Point
 	order string
+	// on is the connection that it is on, nil for any.
+	on net.Conn
+	// spare is how many such requests pass before it.
+	spare int
+	// named says that match is followed by the name under which the reply comes:
+	// in NATS, where a connection carries many requests at a time.
+	named bool
+	reply []byte
 }
 
 // traps are those of a worker that have not been sprung.
@@ -46,15 +54,23 @@ func (s *traps) disarm(t *trap) {
 	}
 }
 
-// take returns and removes the trap that a request springs.
-func (s *traps) take(request []byte) *trap {
+// take returns and removes the trap that a request on a connection springs.
+func (s *traps) take(c net.Conn, request []byte) *trap {
 	if s.armed.Load() == 0 {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, t := range s.list {
-		if bytes.Contains(request, t.match) {
+		_, rest, found := bytes.Cut(request, t.match)
+		switch {
+		case !found || t.on != nil && t.on != c:
+		case t.spare > 0:
+			t.spare--
+		default:
+			if t.named {
+				t.reply, _, _ = bytes.Cut(bytes.Clone(rest), []byte(" "))
+			}
 			s.list = slices.Delete(s.list, i, i+1)
 			s.armed.Add(-1)
 			return t
@@ -79,7 +95,8 @@ func (s *traps) Dial(network, addr string) (net.Conn, error) {
 }
 
 // conn is a connection of a worker. Requests and replies are told apart by their
-// direction: a connection of go-redis carries one command or pipeline at a time.
+// direction: a connection of go-redis carries one command or pipeline at a time,
+// and one of pgx one statement.
 type conn struct {
 	net.Conn
 	traps *traps
@@ -88,7 +105,7 @@ type conn struct {
 
 // Write sends a request, and strikes before, within or after it.
 func (c *conn) Write(b []byte) (int, error) {
-	t := c.traps.take(b)
+	t := c.traps.take(c, b)
 	if t == nil {
 		return c.Conn.Write(b)
 	}
@@ -98,7 +115,7 @@ func (c *conn) Write(b []byte) (int, error) {
 		if w.act(w.ask(t.point, t.order)) == Reset {
 			return 0, c.reset()
 		}
-	case t.point == P1: // half of it is on its way
+	case t.point == P1 || t.point == AtCommit: // half of it is on its way
 		half := len(b) / 2
 		if n, err := c.Conn.Write(b[:half]); err != nil {
 			return n, err
@@ -126,8 +143,8 @@ func (c *conn) Write(b []byte) (int, error) {
 func (c *conn) Read(b []byte) (int, error) {
 	for {
 		n, err := c.Conn.Read(b)
-		t := c.reply.Swap(nil)
-		if t == nil || n == 0 {
+		t := c.reply.Load()
+		if t == nil || n == 0 || !bytes.Contains(b[:n], t.reply) || !c.reply.CompareAndSwap(t, nil) {
 			return n, err
 		}
 		w := c.traps.w

@@ -9,9 +9,11 @@
 //
 // A worker is the program's own binary, started again in a role; a program that
 // uses this package calls [Main] first thing in main or TestMain. It runs a
-// dedupe.Deduper on a redisstore.Store over a natsbus.Consumer or a kafkabus.Consumer. Its handler has
-// its effect on a [Ledger]: a file that processes append to with one write(2) a
-// line, so that a kill tears no line. The worker does not choose the moment of a
+// dedupe.Deduper on a redisstore.Store or a natsstore.Store, or a sqlstore.Inbox in
+// PostgreSQL ([Backend]), over a natsbus.Consumer or a kafkabus.Consumer. Its handler
+// has its effect on a [Ledger]: a file that processes append to with one write(2) a
+// line, so that a kill tears no line. That of an inbox has it in a row of the same
+// database. The worker does not choose the moment of a
 // fault by a clock: at a point that the plan names it asks the trial, which
 // answers what to do, and what is to be done to the worker it does to itself by a
 // system call, so that nothing of it runs after the point.
@@ -21,5 +23,5 @@
 // as the program.
 //
 // It needs Linux and redis-server on PATH, for stepped clocks a C compiler, and for
-// trials on Kafka what package kafkatest needs.
+// trials on Kafka and PostgreSQL what packages kafkatest and sqltest need.
 package nemesis

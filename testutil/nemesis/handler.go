@@ -134,11 +134,13 @@ func (w *worker) write(l Line) {
 	}
 }
 
-// hook is called at a point of an order. It does what the trial answers.
-func (w *worker) hook(p Point, order string) {
+// hook is called at a point of an order. It does, and returns, what the trial
+// answers.
+func (w *worker) hook(p Point, order string) Action {
 	if w.Plan.At(orderOf(order)) == p {
-		w.act(w.ask(p, order))
+		return w.act(w.ask(p, order))
 	}
+	return GoOn
 }
 
 func (w *worker) ask(p Point, order string) Action { return w.asker.ask(p, order) }

@@ -72,10 +72,15 @@ func (w *World) judge(r *Result, p published, left int) error {
 		}
 	}
 	e := w.collect(r, lines)
-	if w.Trial.Worker.Mode == ModeOnce || w.Trial.Worker.Mode == ModeNewer {
+	switch mode := w.Trial.Worker.Mode; {
+	case w.Trial.Backend == PostgresInbox:
+		if err := w.judgeRows(ctx, r); err != nil {
+			return err
+		}
+	case mode == ModeOnce || mode == ModeNewer:
 		e.judgeFences(r)
 		e.judgeRuns(r)
-	} else {
+	default:
 		e.countDoubles(r)
 	}
 	e.measureTakeovers(r)

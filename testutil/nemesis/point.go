@@ -11,7 +11,7 @@ import (
 )
 
 // Point is a moment on the way of a message through a consumer, as package
-// claim lists them, and two operations beside that way.
+// claim lists them, and three operations beside that way.
 type Point string
 
 // The points.
@@ -28,6 +28,7 @@ const (
 
 	AtExtend  Point = "extend"  // the extension of a lease is executed, its reply on the way
 	AtRelease Point = "release" // the same of a release
+	AtCommit  Point = "commit"  // the COMMIT of an inbox's transaction is in flight
 )
 
 // AllPoints are p0 to p8.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 
@@ -17,12 +18,11 @@ import (
 // for records without an end (I7), and compares the sink's rows with the fences
 // of the finished claims (I10).
 func (w *World) judgeRecords(ctx context.Context, r *Result) error {
-	client := w.operator()
-	defer func() { _ = client.Close() }()
-	store, err := redisstore.New(ctx, client, &redisstore.Options{Prefix: w.Trial.Worker.Prefix})
+	store, err := w.memory(ctx)
 	if err != nil {
 		return err
 	}
+	defer store.close()
 	entries := map[claim.Digest]claim.Entry{}
 	for cursor := ""; ; {
 		page, next, err := store.List(ctx, claim.Filter{}, cursor, 1000)
@@ -36,8 +36,13 @@ func (w *World) judgeRecords(ctx context.Context, r *Result) error {
 			break
 		}
 	}
-	if err := w.judgeEnds(ctx, r, client); err != nil {
+	r.checked("I7")
+	endless, err := store.endless(ctx)
+	if err != nil {
 		return err
+	}
+	for _, name := range endless {
+		r.fail("I7: %q has no end", name)
 	}
 	if w.Trial.Unpersisted {
 		return nil
@@ -78,12 +83,27 @@ func (w *World) judgeRow(r *Result, order string, fence uint64) error {
 	return nil
 }
 
-// judgeEnds checks that every record has an end.
-func (w *World) judgeEnds(ctx context.Context, r *Result, client redis.UniversalClient) error {
-	r.checked("I7")
+type redisMemory struct {
+	claim.Inspector
+	client redis.UniversalClient
+	prefix string
+}
+
+func rememberRedis(ctx context.Context, client redis.UniversalClient, prefix string) (memory, error) {
+	store, err := redisstore.New(ctx, client, &redisstore.Options{Prefix: prefix})
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	return &redisMemory{store, client, prefix}, nil
+}
+
+func (m *redisMemory) close() { _ = m.client.Close() }
+
+func (m *redisMemory) endless(ctx context.Context) (found []string, err error) {
+	var mu sync.Mutex // the nodes of a cluster are asked side by side
 	check := func(ctx context.Context, node *redis.Client) error {
 		for cursor := uint64(0); ; {
-			names, next, err := node.Scan(ctx, cursor, w.Trial.Worker.Prefix+"*", 1000).Result()
+			names, next, err := node.Scan(ctx, cursor, m.prefix+"*", 1000).Result()
 			if err != nil {
 				return err
 			}
@@ -97,7 +117,9 @@ func (w *World) judgeEnds(ctx context.Context, r *Result, client redis.Universal
 			}
 			for i, life := range lives {
 				if life.Val() == -1 {
-					r.fail("I7: the key %q has no end", names[i])
+					mu.Lock()
+					found = append(found, names[i])
+					mu.Unlock()
 				}
 			}
 			if cursor = next; next == 0 {
@@ -105,8 +127,10 @@ func (w *World) judgeEnds(ctx context.Context, r *Result, client redis.Universal
 			}
 		}
 	}
-	if cluster, ok := client.(*redis.ClusterClient); ok {
-		return cluster.ForEachMaster(ctx, check)
+	if cluster, ok := m.client.(*redis.ClusterClient); ok {
+		err = cluster.ForEachMaster(ctx, check)
+	} else {
+		err = check(ctx, m.client.(*redis.Client))
 	}
-	return check(ctx, client.(*redis.Client))
+	return found, err
 }

@@ -10,9 +10,10 @@ import (
 
 // Result is what a trial showed.
 type Result struct {
-	Fault  string
-	Name   string
-	Points []Point
+	Fault   string
+	Backend Backend
+	Name    string
+	Points  []Point
 
 	Orders     int           // published; each must have its effect
 	Messages   int           // with copies

@@ -25,7 +25,7 @@ func (w *World) addSlot(n int) (err error) {
 	w.Slots = append(w.Slots, s)
 	c := &s.config
 	c.Dir, c.Stream, c.Durable, c.Dead = w.Dir, streamName, consumerName, deadName
-	c.Stores = []string{w.Store.Addr}
+	c.Backend, c.Stores = w.Trial.Backend, []string{w.backendAddr()}
 	if c.Kafka = w.Kafka != nil; c.Kafka {
 		c.Bus = w.Kafka.Addr
 	} else {
@@ -41,7 +41,7 @@ func (w *World) addSlot(n int) (err error) {
 		c.Sentinels = append(c.Sentinels, sentinel.Addr)
 	}
 	if w.Trial.Links {
-		if s.StoreLink, err = NewLink(w.Store.Addr); err != nil {
+		if s.StoreLink, err = NewLink(w.backendAddr()); err != nil {
 			return err
 		}
 		if s.BusLink, err = NewLink(w.Bus.Addr); err != nil {

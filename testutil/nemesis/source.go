@@ -6,7 +6,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/oncebus/once/bus"
@@ -30,10 +29,7 @@ func (w *worker) source(ctx context.Context) (*source, error) {
 
 // jetStream consumes from the durable consumer.
 func (w *worker) jetStream(ctx context.Context) (*source, error) {
-	nc, err := persistently(ctx, func() (*nats.Conn, error) {
-		return nats.Connect("nats://"+w.Bus, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
-			nats.SetCustomDialer(&w.traps), nats.ReconnectBufSize(-1), nats.PingInterval(time.Second), nats.MaxPingsOutstanding(2))
-	})
+	nc, err := w.connectNATS(ctx, w.Bus)
 	if err != nil {
 		return nil, err
 	}

@@ -33,6 +33,9 @@ type Trial struct {
 	// Each changes the settings of one of them, numbered from 0.
 	Each func(n int, w *Worker)
 
+	// Backend keeps the records. Defaults to RedisClaims. What follows goes with that
+	// alone, but for Kafka and Links.
+	Backend Backend
 	// StoreArgs are for redis-server, Clock gives it a clock of its own, and
 	// Nodes, Replica make it a cluster or a primary with a replica. Spare adds a
 	// node without slots to the cluster, and Sentinel three sentinels to the pair,
@@ -161,7 +164,7 @@ func (w *World) carryOut(ctx context.Context) (*Result, error) {
 			}
 		})
 	}
-	r := &Result{Fault: w.Trial.Fault, Name: w.Trial.Name, Points: w.Trial.Points}
+	r := &Result{Fault: w.Trial.Fault, Backend: w.Trial.Backend, Name: w.Trial.Name, Points: w.Trial.Points}
 	published, err := w.publishAll(ctx)
 	left := -1
 	if err == nil {

@@ -15,6 +15,8 @@ import (
 type watched struct {
 	claim.Store
 	w *worker
+	// match returns a trap for the requests about a record.
+	match func(claim.Digest) trap
 }
 
 func (s *watched) apply(ctx context.Context, ops []*claim.Op) {
@@ -26,10 +28,10 @@ func (s *watched) apply(ctx context.Context, ops []*claim.Op) {
 			s.w.hook(P0, order)
 		}
 		if point != "" && onTheWire(op.Kind, point) {
-			digest := op.Key.Digest()
-			t := &trap{match: append([]byte(s.w.Prefix), digest[:]...), point: point, order: order}
-			s.w.traps.arm(t)
-			armed = append(armed, t)
+			t := s.match(op.Key.Digest())
+			t.point, t.order = point, order
+			s.w.traps.arm(&t)
+			armed = append(armed, &t)
 		}
 	}
 	claim.Apply(ctx, s.Store, ops)

@@ -41,6 +41,8 @@ const (
 	ModeSetNX Mode = "setnx"
 	// ModeOff has no deduplication. It runs copies again.
 	ModeOff Mode = "off"
+	// ModeApart is the inbox with an effect outside of its transaction.
+	ModeApart Mode = "apart"
 )
 
 // Worker are the settings of a worker process.
@@ -53,6 +55,7 @@ type Worker struct {
 	Bus, Stream, Durable, Dead string
 	Kafka                      bool // the bus is a Kafka broker, and Stream a topic
 
+	Backend      Backend
 	Stores       []string // addresses; more than one is a cluster
 	Sentinels    []string // addresses; they know the store's
 	User, Secret string
@@ -95,7 +98,7 @@ type worker struct {
 	sink   *Sink
 	asker  *asker
 	traps  traps
-	store  *redisstore.Store // nil without the library
+	store  *redisstore.Store // nil without the library, and on another backend
 	runs   atomic.Int64
 
 	calls, late, overshoot        atomic.Int64
@@ -148,9 +151,7 @@ func (w *worker) run(ctx context.Context) (report Report, err error) {
 		return report, err
 	}
 	defer messages.close()
-	client := w.connect()
-	defer func() { err = errors.Join(err, client.Close()) }()
-	handler, finish, err := w.handler(ctx, client, messages)
+	handler, finish, err := w.handler(ctx, messages)
 	if err != nil {
 		return report, err
 	}
@@ -196,16 +197,32 @@ func (w *worker) connect() redis.UniversalClient {
 	})
 }
 
-// handler returns the handler behind what the mode puts before it, and what ends
-// that.
-func (w *worker) handler(ctx context.Context, client redis.UniversalClient, messages *source) (
-	bus.Handler, func(context.Context, error) (dedupe.Stats, error), error) {
-	nothing := func(_ context.Context, err error) (dedupe.Stats, error) { return dedupe.Stats{}, err }
+// finish ends what is before the handler. It is told how consuming ended, and
+// returns that with what it met itself.
+type finish func(context.Context, error) (dedupe.Stats, error)
+
+// handler returns the handler behind what the backend and the mode put before it.
+func (w *worker) handler(ctx context.Context, messages *source) (bus.Handler, finish, error) {
+	switch w.Backend {
+	case NATSClaims:
+		return w.onNATS(ctx, messages)
+	case PostgresInbox:
+		return w.inbox(ctx)
+	}
+	return w.onRedis(ctx, messages)
+}
+
+// onRedis claims in Redis.
+func (w *worker) onRedis(ctx context.Context, messages *source) (bus.Handler, finish, error) {
+	client := w.connect()
+	end := func(_ context.Context, err error) (dedupe.Stats, error) {
+		return dedupe.Stats{}, errors.Join(err, client.Close())
+	}
 	switch w.Mode {
 	case ModeOff:
-		return w.effect, nothing, nil
+		return w.effect, end, nil
 	case ModeSetNX:
-		return w.setNX(client), nothing, nil
+		return w.setNX(client), end, nil
 	}
 	store, err := persistently(ctx, func() (*redisstore.Store, error) {
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
@@ -213,20 +230,26 @@ func (w *worker) handler(ctx context.Context, client redis.UniversalClient, mess
 		return redisstore.New(ctx, client, &redisstore.Options{Prefix: w.Prefix, WaitReplicas: w.WaitReplicas, Logger: w.logger})
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, errors.Join(err, client.Close())
 	}
 	w.store = store
-	var s claim.Store = store
+	watch := &watched{Store: store, w: w, match: func(d claim.Digest) trap { return trap{match: append([]byte(w.Prefix), d[:]...)} }}
 	if w.Mode == ModeNewer {
-		s = applied((&newer{Store: store, w: w, client: client}).apply)
+		watch.Store = applied((&newer{Store: store, w: w, client: client}).apply)
 	}
+	return w.dedupe(watch, messages, client.Close)
+}
+
+// dedupe returns the handler behind a Deduper. closeClient is called when that is
+// closed.
+func (w *worker) dedupe(store *watched, messages *source, closeClient func() error) (bus.Handler, finish, error) {
 	var fingerprint func(*bus.Message) claim.Fingerprint
 	if w.Fenced {
 		// A done record with a fingerprint keeps its fence, which is compared with
 		// that in the sink.
 		fingerprint = dedupe.PayloadFingerprint
 	}
-	d, err := dedupe.New(applied((&watched{Store: s, w: w}).apply), &dedupe.Options{
+	d, err := dedupe.New(applied(store.apply), &dedupe.Options{
 		Consumer: w.Durable, Key: dedupe.ByHeader(HeaderOrder), Fingerprint: fingerprint,
 		Lease: w.Lease, Retention: w.Retention, CommitTimeout: 5 * w.Lease, CircuitCooldown: w.Lease / 10,
 		Backoff:    bus.Exponential(10*time.Millisecond, 200*time.Millisecond),
@@ -239,10 +262,10 @@ func (w *worker) handler(ctx context.Context, client redis.UniversalClient, mess
 		},
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, errors.Join(err, closeClient())
 	}
 	return d.Wrap(w.effect), func(ctx context.Context, err error) (dedupe.Stats, error) {
 		err = errors.Join(err, d.Close(ctx))
-		return d.Stats(), err
+		return d.Stats(), errors.Join(err, closeClient())
 	}, nil
 }

@@ -21,9 +21,12 @@ type World struct {
 	Dir   string
 	Bus   *Bus              // nil in a trial on Kafka
 	Kafka *kafkatest.Broker // nil in one on JetStream
-	Store *Redis            // the only server, or the primary
-	Nodes []*Redis          // of a cluster, with slots at the start
-	Spare *Redis            // one more, without
+	KV    *Bus              // the store's server, with NATSClaims
+	// Postgres has the inbox, with PostgresInbox.
+	Postgres *Postgres
+	Store    *Redis   // with RedisClaims the only server, or the primary
+	Nodes    []*Redis // of a cluster, with slots at the start
+	Spare    *Redis   // one more, without
 	// Standby is the replica, which reaches the primary by ReplicaLink. With
 	// sentinels all others do too, and the replica does from ReplicaHost.
 	Standby     *Redis
@@ -70,7 +73,7 @@ func (w *World) setUp(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err = w.startStore(); err != nil {
+	if err = w.startBackend(ctx); err != nil {
 		return err
 	}
 	if w.control, err = startControl(filepath.Join(w.Dir, "control"), w.hit); err != nil {
@@ -97,9 +100,8 @@ func (w *World) setUp(ctx context.Context) (err error) {
 	return nil
 }
 
-func (w *World) startStore() (err error) {
+func (w *World) startRedis(dir string) (err error) {
 	t := w.Trial
-	dir := filepath.Join(w.Dir, "store")
 	if t.Nodes > 0 {
 		if w.Nodes, err = StartCluster(dir, t.Nodes); err != nil {
 			return err
@@ -268,8 +270,13 @@ func (w *World) close() {
 		s.close()
 	}
 	closeAll(w.owned)
-	if w.Bus != nil {
-		w.Bus.Kill()
+	if w.Postgres != nil {
+		w.Postgres.Close()
+	}
+	for _, b := range []*Bus{w.KV, w.Bus} {
+		if b != nil {
+			b.Kill()
+		}
 	}
 	if w.Kafka != nil {
 		w.Kafka.Close()

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/oncebus/once/testutil/kafkatest"
 	"github.com/oncebus/once/testutil/nemesis"
+	"github.com/oncebus/once/testutil/sqltest"
 )
 
 // campaign is all trials that were asked for.
@@ -24,7 +26,7 @@ type campaign struct {
 
 	mu      sync.Mutex // guards the following
 	results []*result
-	skipped map[string]string // trials that cannot be carried out here, and why
+	skipped map[int]string // rows that cannot be carried out here, and why
 	done    int
 	orders  int
 }
@@ -43,7 +45,7 @@ type experiment struct {
 }
 
 func newCampaign(s *settings, stderr io.Writer) *campaign {
-	return &campaign{settings: s, stderr: stderr, skipped: map[string]string{}}
+	return &campaign{settings: s, stderr: stderr, skipped: map[int]string{}}
 }
 
 // run carries out the experiments, some at a time.
@@ -96,12 +98,10 @@ func weight(e *experiment) int {
 
 // place orders results as the matrix does.
 func place(r *result) int {
-	switch i := slices.IndexFunc(matrix, func(m row) bool { return m.fault == r.Fault }); {
-	case r.control:
+	if r.control {
 		return len(matrix)
-	default:
-		return i // -1, the first place, without a fault
 	}
+	return rowOf(r.Fault, r.Backend) // -1, the first place, without a fault
 }
 
 func (c *campaign) carryOut(ctx context.Context, e experiment, of int) error {
@@ -116,20 +116,25 @@ func (c *campaign) carryOut(ctx context.Context, e experiment, of int) error {
 	defer c.mu.Unlock()
 	c.done++
 	switch {
-	case errors.Is(err, nemesis.ErrNoClock), errors.Is(err, kafkatest.ErrMissing):
-		c.skipped[e.Fault] = err.Error()
+	case errors.Is(err, nemesis.ErrNoClock), missing(err) && os.Getenv("ONCE_REQUIRE_SERVERS") != "1":
+		c.skipped[rowOf(e.Fault, e.Backend)] = err.Error()
 		return nil
 	case err != nil && ctx.Err() != nil:
 		return nil
 	case errors.Is(err, nemesis.ErrNoRedis):
 		return err
 	case err != nil:
-		r = &nemesis.Result{Fault: e.Fault, Name: e.Name, Points: e.Points, Failures: []string{err.Error()}}
+		r = &nemesis.Result{Fault: e.Fault, Backend: e.Backend, Name: e.Name, Points: e.Points, Failures: []string{err.Error()}}
 	}
 	c.orders += r.Orders
 	c.results = append(c.results, &result{r, e.control})
 	c.progress(r, of)
 	return nil
+}
+
+// missing reports whether a server is not installed that is not needed for all.
+func missing(err error) bool {
+	return errors.Is(err, kafkatest.ErrMissing) || errors.Is(err, sqltest.ErrNotInstalled)
 }
 
 func (c *campaign) checkOnly(ctx context.Context, e *experiment) (*nemesis.Result, error) {

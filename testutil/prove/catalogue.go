@@ -34,7 +34,7 @@ func catalogue(s *settings) []experiment {
 
 func trials(s scale) []experiment {
 	return slices.Concat(s.processes(), s.replies(), s.slowness(), s.stores(), s.failover(), s.networks(), s.rebalances(),
-		s.clocks(), s.refusals(), s.handlers(), s.messages(), s.versions(), s.negatives())
+		s.clocks(), s.refusals(), s.handlers(), s.messages(), s.versions(), s.buckets(), s.inboxes(), s.negatives())
 }
 
 // trial is one in which orders strike at the points, and hit says what happens.

@@ -1,5 +1,5 @@
-// Prove runs the fault matrix: real workers, a real Redis and a real JetStream,
-// killed, stopped, cut off and filled up, thousands of messages for each fault,
+// Prove runs the fault matrix: real workers, a real Redis, a NATS key-value bucket
+// or a PostgreSQL, and a real JetStream or Kafka, killed, stopped, cut off and filled up, thousands of messages for each fault,
 // and a verdict about every message from a ledger outside of the consumers.
 //
 //	go run ./testutil/prove -short          # a few minutes

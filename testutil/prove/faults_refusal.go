@@ -279,5 +279,8 @@ func (s scale) negatives() []experiment {
 		wrong("F4", "SET NX, reply lost", nemesis.ModeSetNX, nemesis.Drop, p2, loses),
 		wrong("F1", "SET NX, killed", nemesis.ModeSetNX, nemesis.Kill, p4, loses),
 		wrong("F1", "no deduplication, killed", nemesis.ModeOff, nemesis.Kill, p5, doubles),
+		wrong("F1", "record and effect in two transactions, killed", nemesis.ModeApart, nemesis.Kill, p5, doubles).with(func(t *nemesis.Trial) {
+			t.Backend = inInbox
+		}),
 	}
 }

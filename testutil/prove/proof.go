@@ -46,6 +46,8 @@ type faultProof struct {
 	Title   string `json:"title"`
 	Expect  string `json:"expected"`
 	Missing string `json:"not_covered,omitempty"`
+	// Backend is "" for Redis.
+	Backend nemesis.Backend `json:"backend,omitempty"`
 
 	Orders      int            `json:"orders"`
 	Messages    int            `json:"messages"`
@@ -69,6 +71,7 @@ type faultProof struct {
 // trialProof is one trial.
 type trialProof struct {
 	Fault       string                `json:"fault"`
+	Backend     nemesis.Backend       `json:"backend,omitempty"`
 	Name        string                `json:"name"`
 	Orders      int                   `json:"orders"`
 	Messages    int                   `json:"messages"`
@@ -99,7 +102,7 @@ type trialProof struct {
 
 func trialOf(r *result) trialProof {
 	return trialProof{
-		Fault: r.Fault, Name: r.Name, Orders: r.Orders, Messages: r.Messages, Deliveries: r.Deliveries, Runs: r.Runs,
+		Fault: r.Fault, Backend: r.Backend, Name: r.Name, Orders: r.Orders, Messages: r.Messages, Deliveries: r.Deliveries, Runs: r.Runs,
 		Effects: r.Effects, Hits: r.Hits, Kills: r.Kills, Lost: r.Lost, Dead: r.Dead, Seconds: r.Seconds, Overlaps: r.Overlaps,
 		Unexplained: r.Unexplained, Expiries: r.Expiries, Accepted: r.Accepted, Refused: r.Refused,
 		LostCommits: r.Workers.Dedupe.LostCommits, Calls: r.Workers.Calls, Late: r.Workers.Late, Overshoot: max(0, r.Workers.Overshoot.Seconds()),
@@ -137,10 +140,10 @@ func (p *proof) failures(r *result) {
 
 // add sums up a row.
 func (p *proof) add(c *campaign, m row) {
-	f := faultProof{Fault: m.fault, Title: m.title, Expect: m.expect, Missing: m.missing, Seconds: map[string]int{}, Overlaps: map[string]int{}, Trials: []trialProof{}}
+	f := faultProof{Fault: m.fault, Title: m.title, Expect: m.expect, Missing: m.missing, Backend: m.backend, Seconds: map[string]int{}, Overlaps: map[string]int{}, Trials: []trialProof{}}
 	struck := map[nemesis.Point]bool{}
 	for _, r := range c.results {
-		if r.Fault != m.fault || r.control {
+		if r.Fault != m.fault || r.Backend != m.backend || r.control {
 			continue
 		}
 		f.Trials = append(f.Trials, trialOf(r))
@@ -174,7 +177,7 @@ func (p *proof) add(c *campaign, m row) {
 		f.P50, f.P99 = nemesis.Percentile(f.takeovers, 0.5).Seconds(), nemesis.Percentile(f.takeovers, 0.99).Seconds()
 	}
 	missing := m.missing
-	if why := c.skipped[m.fault]; why != "" {
+	if why := c.skipped[rowOf(m.fault, m.backend)]; why != "" {
 		missing = why
 	}
 	for _, point := range m.points {
@@ -242,6 +245,8 @@ func versions() map[string]string {
 		switch dep.Path {
 		case "github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "github.com/redis/go-redis/v9":
 			v[filepath.Base(strings.TrimSuffix(strings.TrimSuffix(dep.Path, "/v2"), "/v9"))] = dep.Version
+		case "github.com/jackc/pgx/v5":
+			v["pgx"] = dep.Version
 		}
 	}
 	return v

@@ -224,3 +224,29 @@ func (p *product) run(dir, addr string, args []string) (*process, error) {
 	}
 	return launch(cmd, p.ready)
 }
+
+// PostgresCommand returns the command of a PostgreSQL, with settings such as
+// "fsync=on" after those of the tests, for a program that runs it itself. In dir it
+// keeps its files, which are made where there are none. Where root asks, they
+// belong to another user, who must be able to reach dir.
+func PostgresCommand(dir, addr string, settings ...string) (*exec.Cmd, error) {
+	err := postgres.missing()
+	if _, none := os.Stat(filepath.Join(dir, "PG_VERSION")); err == nil && none != nil {
+		err = postgres.make(dir)
+	}
+	var host, port string
+	if err == nil {
+		host, port, err = net.SplitHostPort(addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("sqltest: %w", err)
+	}
+	return postgres.command(postgres.server, dir, append(postgres.running(dir, host, port), asArgs(settings)...))
+}
+
+func asArgs(settings []string) (args []string) {
+	for _, setting := range settings {
+		args = append(args, "-c", setting)
+	}
+	return args
+}

@@ -52,11 +52,7 @@ func own(t testing.TB, p *product) *Server {
 // settings such as "fsync=on" after those of the tests. The caller calls stop, which
 // also removes the server's files.
 func RunPostgres(settings ...string) (s *Server, stop func(), err error) {
-	var args []string
-	for _, setting := range settings {
-		args = append(args, "-c", setting)
-	}
-	return alone(postgres, args)
+	return alone(postgres, asArgs(settings))
 }
 
 // RunMariaDB is RunPostgres for MariaDB, with settings such as
