@@ -11,11 +11,11 @@ import (
 // buckets are trials whose claims are in a NATS key-value bucket.
 func (s scale) buckets() []experiment {
 	on := func(t *nemesis.Trial) { t.Backend = onNATS }
-	kill := s.trial("F1", "kill, NATS KV", do(nemesis.Kill), every...).with(on).struckOnce(p6, p7, p8).expecting(killed)
+	kill := s.trial("F1", "kill, NATS KV", do(nemesis.Kill), every...).with(on).struckOnce(p6, p7, p8).expecting(takenOver)
 	// What is on its way waits for its answer until its context ends, also for one
 	// that was lost with the connection; then its lease may be over.
 	reset := s.trial("F3", "reset, NATS KV", do(nemesis.Reset), p1, p2, p6).with(on)
-	restart := s.paced("F7", "restart, NATS KV", restartBackend, p3, p4, p7).with(on).struckOnce(p3, p4, p7)
+	restart := s.paced("F7", "restart, NATS KV", restartBackend, p3, p4, p7).with(on).struckOnce(p7)
 	return []experiment{kill, reset, restart}
 }
 
@@ -23,7 +23,7 @@ func (s scale) buckets() []experiment {
 // which their effects are too.
 func (s scale) inboxes() []experiment {
 	in := func(t *nemesis.Trial) { t.Backend = inInbox }
-	kill := s.trial("F1", "kill, inbox", do(nemesis.Kill), append(points(inCommit), every...)...).with(in).expecting(killed)
+	kill := s.trial("F1", "kill, inbox", do(nemesis.Kill), append(points(inCommit), every...)...).with(in).expecting(takenOver)
 	// P3 to P5 are in the middle of the transaction.
 	reset := s.trial("F3", "reset, inbox", do(nemesis.Reset), p1, p2, p3, p4, p5, inCommit, p6).with(in)
 	restart := s.paced("F7", "restart, inbox", restartBackend, p2, p4, inCommit, p6, p7).with(in)
@@ -37,12 +37,6 @@ func (e experiment) singular() experiment {
 			say("%d effects of %d orders, %d of them second ones", r.Effects, r.Orders, r.Doubled())
 		}
 	})
-}
-
-func killed(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
-	if r.Kills == 0 {
-		say("no worker was killed")
-	}
 }
 
 // restartBackend kills the server that has the records, and starts it again.

@@ -48,17 +48,20 @@ func (s scale) kill(p nemesis.Point) experiment {
 	if p >= p6 {
 		e = e.struckOnce(p)
 	}
-	return e.expecting(func(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
-		if r.Kills == 0 {
-			say("no worker was killed")
-		}
-		// A redelivery that finds the lease alive waits for its end and a quarter
-		// more, so that those who wait do not come together.
-		limit := lease + lease/4 + time.Second + slack
-		if longest := nemesis.Percentile(r.Takeovers, 1); longest > limit {
-			say("a takeover took %v, want at most lease + redelivery, %v", longest, limit)
-		}
-	})
+	return e.expecting(takenOver)
+}
+
+// takenOver expects that workers were killed, and how soon others had their work.
+func takenOver(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
+	if r.Kills == 0 {
+		say("no worker was killed")
+	}
+	// A redelivery that finds the lease alive waits for its end and a quarter
+	// more, so that those who wait do not come together.
+	limit := lease + lease/4 + time.Second + slack
+	if longest := nemesis.Percentile(r.Takeovers, 1); longest > limit {
+		say("a takeover took %v, want at most lease + redelivery, %v", longest, limit)
+	}
 }
 
 func (s scale) stop(p nemesis.Point) experiment {
