@@ -148,12 +148,12 @@ func (w *worker) run(ctx context.Context) (report Report, err error) {
 	w.logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	messages, err := w.source(ctx)
 	if err != nil {
-		return report, err
+		return report, unlessTold(ctx, err)
 	}
 	defer messages.close()
 	handler, finish, err := w.handler(ctx, messages)
 	if err != nil {
-		return report, err
+		return report, unlessTold(ctx, err)
 	}
 	err = messages.consume(ctx, w.delivered(handler))
 	closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -166,6 +166,15 @@ func (w *worker) run(ctx context.Context) (report Report, err error) {
 		report.Steps = w.store.Stats().ClockSteps
 	}
 	return report, err
+}
+
+// unlessTold returns err, or nil when the worker was told to end while it waited
+// for what it needs.
+func unlessTold(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // persistently calls f until it succeeds: a worker may start while what it needs

@@ -23,7 +23,7 @@ func (s scale) buckets() []experiment {
 // which their effects are too.
 func (s scale) inboxes() []experiment {
 	in := func(t *nemesis.Trial) { t.Backend = inInbox }
-	kill := s.trial("F1", "kill, inbox", do(nemesis.Kill), append(points(inCommit), every...)...).with(in).expecting(takenOver)
+	kill := s.trial("F1", "kill, inbox", do(nemesis.Kill), append(points(inCommit), every...)...).with(in).expecting(killed)
 	// P3 to P5 are in the middle of the transaction.
 	reset := s.trial("F3", "reset, inbox", do(nemesis.Reset), p1, p2, p3, p4, p5, inCommit, p6).with(in)
 	restart := s.paced("F7", "restart, inbox", restartBackend, p2, p4, inCommit, p6, p7).with(in)

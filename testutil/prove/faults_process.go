@@ -51,11 +51,15 @@ func (s scale) kill(p nemesis.Point) experiment {
 	return e.expecting(takenOver)
 }
 
-// takenOver expects that workers were killed, and how soon others had their work.
-func takenOver(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
+func killed(_ *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
 	if r.Kills == 0 {
 		say("no worker was killed")
 	}
+}
+
+// takenOver expects that workers were killed, and how soon others had their work.
+func takenOver(w *nemesis.World, r *nemesis.Result, say func(string, ...any)) {
+	killed(w, r, say)
 	// A redelivery that finds the lease alive waits for its end and a quarter
 	// more, so that those who wait do not come together.
 	limit := lease + lease/4 + time.Second + slack
