@@ -47,7 +47,7 @@ func TestStateAgainstStepFindsMistakes(t *testing.T) {
 		{"completion by anybody", "if state == 'P' and sub(record, 50, 81) == sub(op, 1, 32) then\n          known", "if state == 'P' then\n          known", 0},
 		{"completion by anybody with nothing to keep", "and find(record, op, 34, true) == 34 then\n          answer", "then\n          answer", 0},
 		{"completion that does not put back what it was not meant for", "reply = command('SET', name, record, 'KEEPTTL')", "reply = {}", 0},
-		{"completion that puts it back for ever", "command('SET', name, record, 'KEEPTTL')", "command('SET', name, record)", 0},
+		{"completion that puts it back for ever", "reply = command('SET', name, record, 'KEEPTTL')", "reply = command('SET', name, record)", 0},
 		{"completion that keeps an end that comes too soon", "or now > (tonumber(sub(record, 2, 17)) or 0) then", "then", 0},
 		{"completion that keeps the end of another retention", "if find(record, kept, 18, true) ~= 18 or now", "if now", 0},
 		{"completion that cuts the rest of the lease", "if sub(record, 34, 49) == kept and now <= deadline then", "if false then", 0},
