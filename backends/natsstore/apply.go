@@ -2,6 +2,7 @@ package natsstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -35,6 +36,8 @@ type task struct {
 	msg     *nats.Msg
 	writing bool
 	next    claim.Record
+	// doubt says that a copy of a write may have been carried out unheard.
+	doubt bool
 
 	reply []byte
 	err   error
@@ -96,7 +99,7 @@ func (s *Store) prepare(ctx context.Context, ready []*task) (sending []*task) {
 	for i := 0; i < len(ready); i++ {
 		t := ready[i]
 		if err := s.advance(ctx, t); err != nil {
-			t.op.Fail(err)
+			t.fail(err)
 		}
 		if t.msg != nil {
 			sending = append(sending, t)
@@ -110,7 +113,7 @@ func (s *Store) prepare(ctx context.Context, ready []*task) (sending []*task) {
 // advance takes t to its next message, or to its answer.
 func (s *Store) advance(ctx context.Context, t *task) error {
 	if err := ctx.Err(); err != nil {
-		return claim.Unavailable(err)
+		return t.undone(err)
 	}
 	digest := t.op.Key.Digest()
 	if !t.known && t.conflicts == 0 {
@@ -144,6 +147,10 @@ func (s *Store) advance(ctx context.Context, t *task) error {
 	case recalled && (over || !write):
 		t.msg, t.known = s.newRead(digest), false
 		return nil
+	case t.doubt && (write || !carriedOut(t.op)):
+		// Somebody wrote since, and maybe between the copy and him the operation had
+		// its effect.
+		return t.undone(errMovedOn)
 	case !write:
 		return t.op.Err
 	}
@@ -166,6 +173,30 @@ func (s *Store) advance(ctx context.Context, t *task) error {
 	t.writing, t.next = true, next
 	t.msg = s.newWrite(s.subject(digest), value, t.revision, s.endOf(life))
 	return nil
+}
+
+var errMovedOn = errors.New("natsstore: the answer to a write was lost, and the record has moved on")
+
+// carriedOut reports whether the answer that Step gave without a write shows that op
+// was carried out before.
+func carriedOut(op *claim.Op) bool {
+	return op.Err == nil && (op.Kind != claim.OpTryClaim || op.Verdict.Outcome == claim.Claimed)
+}
+
+// undone says what is known of t when it goes no further because of err.
+func (t *task) undone(err error) error {
+	if t.doubt {
+		return claim.Unknown(err)
+	}
+	return claim.Unavailable(err)
+}
+
+// fail ends t with err. In doubt that is ErrUnknown, whatever a later step was told.
+func (t *task) fail(err error) {
+	if t.doubt && !errors.Is(err, claim.ErrUnknown) {
+		err = claim.Unknown(errors.New(err.Error()))
+	}
+	t.op.Fail(err)
 }
 
 // guess returns the version by which op can be tried without a read.
@@ -215,10 +246,10 @@ func (s *Store) landRead(t *task) bool {
 	if t.err == nil {
 		t.version, err = parseRead(t.reply, t.op.Key.Digest())
 	} else {
-		err = claim.Unavailable(t.err)
+		err = t.undone(t.err)
 	}
 	if err != nil {
-		t.op.Fail(err)
+		t.fail(err)
 		return true
 	}
 	t.known, t.judged = true, true
@@ -250,7 +281,11 @@ func (s *Store) landWrite(t *task) bool {
 		t.known = false
 		return false
 	}
-	t.op.Fail(s.fate(err))
+	if t.doubt {
+		t.fail(t.undone(err))
+	} else {
+		t.fail(s.fate(err))
+	}
 	return true
 }
 

@@ -99,7 +99,7 @@ func doubts(info *jetstream.StreamInfo) (texts []string) {
 // revisions, is found at the start.
 func (s *Store) checkWrite(ctx context.Context) error {
 	m := s.newWrite(s.subjects+strings.Repeat("0", 2*len(claim.Digest{})), nil, math.MaxInt64, 0)
-	reply, err := s.ask(ctx, m) // it is refused, so it changes nothing
+	reply, _, err := s.ask(ctx, m) // it is refused, so it changes nothing
 	if err == nil {
 		_, err = parseAck(reply)
 	}

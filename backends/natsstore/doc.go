@@ -27,8 +27,11 @@
 //
 // A write that the server refused has not happened: claim.ErrUnavailable. So is
 // one that was never sent; while the connection is down, operations wait for it
-// within their context and send nothing. A write without an answer is
-// claim.ErrUnknown. It may still arrive; the revision in it then decides.
+// within their context and send nothing. A message without an answer is sent again
+// every half second: the client does not tell what a connection took with it, and the
+// revision in a write lets one of its copies through at most. A write that found no
+// answer within its context, or whose copies are refused by a record that does not
+// show its effect, is claim.ErrUnknown. It may still arrive; the revision decides.
 //
 // docs/natskv.md says how to set up the bucket, what a restart and a leader that
 // moves mean for claims, and what it costs.

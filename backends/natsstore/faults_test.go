@@ -3,6 +3,7 @@ package natsstore_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,72 @@ func TestALostAnswerIsUnknown(t *testing.T) {
 				t.Errorf("repeated: %+v, %v; want the first grant", op.Verdict, op.Err)
 			}
 		})
+	}
+}
+
+// The client does not say that a connection took a request, or its answer, with it.
+func TestAWriteThatIsLostWithItsConnectionIsSentAgain(t *testing.T) {
+	for name, point := range map[string]netproxy.Point{"the request": netproxy.BeforeRequest, "the answer": netproxy.BeforeReply} {
+		for _, n := range []int{1, 3} {
+			t.Run(fmt.Sprintf("%s, of a batch of %d", name, n), func(t *testing.T) {
+				t.Parallel()
+				server := start(t)
+				p := netproxy.New(t, strings.TrimPrefix(server.URL(), "nats://"))
+				js := natstest.At(t, "nats://"+p.Addr()).JetStream(nats.IgnoreDiscoveredServers(), nats.ReconnectWait(10*time.Millisecond))
+				bucket := newBucket(t, js, nil)
+				s := newStore(t, js, bucket)
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				ops := make([]*claim.Op, n)
+				for i := range ops {
+					ops[i] = &claim.Op{Kind: claim.OpTryClaim, Key: newKey(t), Request: newRequest()}
+				}
+				trap := p.CutAt(point, "$KV."+bucket)
+				s.Apply(ctx, ops)
+				trap.Wait(t)
+				for i, op := range ops {
+					if op.Err != nil || op.Verdict.Outcome != claim.Claimed || op.Verdict.Grant.Attempt != 1 {
+						t.Fatalf("claim %d: %+v, %v; want claimed once", i, op.Verdict, op.Err)
+					}
+					*op = claim.Op{Kind: claim.OpMarkDone, Key: op.Key, Grant: op.Verdict.Grant, Completion: claim.Completion{Retention: time.Hour}}
+				}
+				trap = p.CutAt(point, "$KV."+bucket)
+				s.Apply(ctx, ops)
+				trap.Wait(t)
+				for i, op := range ops {
+					if op.Err != nil || op.Recovered {
+						t.Errorf("completion %d: recovered %v, %v", i, op.Recovered, op.Err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// Between its two copies another had the key: nobody can say what became of the first.
+func TestAClaimWhoseAnswerIsLostAndWhoseKeyMovedOnIsUnknown(t *testing.T) {
+	server := start(t)
+	p := netproxy.New(t, strings.TrimPrefix(server.URL(), "nats://"))
+	js := natstest.At(t, "nats://"+p.Addr()).JetStream(nats.IgnoreDiscoveredServers(), nats.ReconnectWait(10*time.Millisecond))
+	bucket := newBucket(t, server.JetStream(), nil)
+	s, other := newStore(t, js, bucket), newStore(t, server.JetStream(), bucket)
+	key, req := newKey(t), newRequest()
+	req.TTL = time.Millisecond
+	trap := p.CutAt(netproxy.BeforeReply, "$KV."+bucket)
+	answers := make(chan error, 1)
+	go func() {
+		_, err := s.TryClaim(t.Context(), key, req)
+		answers <- err
+	}()
+	trap.Wait(t)
+	for v := (claim.Verdict{}); !v.Takeover; {
+		var err error
+		if v, err = other.TryClaim(t.Context(), key, newRequest()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-answers; !errors.Is(err, claim.ErrUnknown) || errors.Is(err, claim.ErrUnavailable) {
+		t.Errorf("%v, want ErrUnknown", err)
 	}
 }
 

@@ -49,7 +49,11 @@ func record(t *testing.T, g *ground, w histories.Workload) {
 	traffic, recorder := w.Start(), histories.NewRecorder()
 	clients := make([]histories.Client, 6)
 	for i := range clients {
-		clients[i].Store = newStore(t, g.connect(), bucket)
+		store := newStore(t, g.connect(), bucket)
+		if i%2 == 0 { // many copies
+			store.SendAgainAfter(15 * time.Millisecond)
+		}
+		clients[i].Store = store
 	}
 	strike := func(ctx context.Context) {
 		if g.strike != nil {

@@ -19,7 +19,7 @@ func (s *Store) Get(ctx context.Context, key claim.Key) (claim.Entry, error) {
 	began := time.Now()
 	ctx, cancel := s.limit(ctx)
 	defer cancel()
-	reply, err := s.ask(ctx, s.newRead(key.Digest()))
+	reply, _, err := s.ask(ctx, s.newRead(key.Digest()))
 	if err != nil {
 		return claim.Entry{}, fmt.Errorf("natsstore: Get: %w", claim.Unavailable(err))
 	}
@@ -102,7 +102,7 @@ func (s *Store) List(ctx context.Context, filter claim.Filter, cursor string, li
 }
 
 func (s *Store) nextMessage(ctx context.Context, revision uint64) (stored, bool, error) {
-	reply, err := s.ask(ctx, s.newNext(revision))
+	reply, _, err := s.ask(ctx, s.newNext(revision))
 	if err != nil {
 		return stored{}, false, claim.Unavailable(err)
 	}

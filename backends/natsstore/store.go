@@ -23,6 +23,7 @@ type Store struct {
 	api      string // what requests to JetStream begin with
 	subjects string // what the subject of every record begins with
 	timeout  time.Duration
+	silence  time.Duration
 
 	// maxAge is when the bucket drops every record, zero for never.
 	maxAge time.Duration
@@ -62,7 +63,7 @@ func New(ctx context.Context, js jetstream.JetStream, bucket string, o *Options)
 		return nil, fmt.Errorf("natsstore: %w: the bucket's name is empty", claim.ErrInvalid)
 	}
 	s := &Store{nc: js.Conn(), bucket: bucket, stream: streamName(bucket), api: apiPrefix(js.Options()),
-		subjects: subjectPrefix(bucket), timeout: opts.Timeout}
+		subjects: subjectPrefix(bucket), timeout: opts.Timeout, silence: defaultSilence}
 	if s.api != jetstream.DefaultAPIPrefix {
 		// As the client's own key-value stores do, so that another domain or
 		// account finds the bucket.

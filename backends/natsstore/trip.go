@@ -25,9 +25,11 @@ const (
 	silencePause = 50 * time.Millisecond
 )
 
-// silence is how long to wait until what only reads is sent again: servers do
-// not answer while a stream has no leader.
-const silence = time.Second
+// defaultSilence is how long to wait for an answer until a message is sent again: servers
+// do not answer while a stream has no leader, and the client does not say that a
+// connection took a message with it. A write may be sent again because it names the
+// revision that it replaces: of all its copies one is carried out at most.
+const defaultSilence = 500 * time.Millisecond
 
 // notSent wraps an error with which a message certainly did not leave.
 type notSent struct{ error }
@@ -72,16 +74,18 @@ func (s *Store) request(ctx context.Context, m *nats.Msg) ([]byte, error) {
 	}
 }
 
-// ask sends m, which changes nothing, until there is a reply.
-func (s *Store) ask(ctx context.Context, m *nats.Msg) ([]byte, error) {
+// ask sends m, which may have copies, until there is a reply. unheard says that
+// something was sent to which there was none.
+func (s *Store) ask(ctx context.Context, m *nats.Msg) (reply []byte, unheard bool, err error) {
 	for {
-		try, cancel := context.WithTimeout(ctx, silence)
-		reply, err := s.request(try, m)
+		try, cancel := context.WithTimeout(ctx, s.silence)
+		reply, err = s.request(try, m)
 		silent := try.Err() != nil
 		cancel()
 		if err == nil || !silent || ctx.Err() != nil {
-			return reply, err
+			return reply, unheard, err
 		}
+		unheard = unheard || !errors.As(err, &notSent{})
 	}
 }
 
@@ -125,12 +129,9 @@ func (s *Store) connected(ctx context.Context) error {
 // trip sends the messages of tasks and sets the reply, or the error, of each.
 func (s *Store) trip(ctx context.Context, tasks []*task) {
 	if len(tasks) == 1 {
-		send := s.ask
-		t := tasks[0]
-		if t.writing {
-			send = s.request
-		}
-		t.reply, t.err = send(ctx, t.msg)
+		t, unheard := tasks[0], false
+		t.reply, unheard, t.err = s.ask(ctx, t.msg)
+		t.doubt = t.doubt || t.writing && unheard
 		return
 	}
 	for silences := 0; len(tasks) > 0; silences++ {
@@ -162,7 +163,7 @@ func (s *Store) flight(ctx context.Context, tasks []*task) {
 		return
 	}
 	inbox := s.nc.NewInbox() + "."
-	// Twice as many as there should be: what is asked again may be answered twice.
+	// Twice as many as there should be: what is sent again may be answered twice.
 	replies := make(chan *nats.Msg, 2*len(tasks))
 	sub, err := s.nc.ChanSubscribe(inbox+"*", replies)
 	if err != nil {
@@ -180,13 +181,14 @@ func (s *Store) flight(ctx context.Context, tasks []*task) {
 			open++
 		}
 	}
-	again := time.NewTicker(silence)
+	again := time.NewTicker(s.silence)
 	defer again.Stop()
 	for open > 0 {
 		select {
 		case <-again.C:
 			for _, t := range tasks {
-				if t.err == errNoReply && !t.writing {
+				if t.err == errNoReply {
+					t.doubt = t.doubt || t.writing
 					_ = s.nc.PublishMsg(t.msg) // or at the next tick
 				}
 			}

@@ -130,7 +130,7 @@ func parseRead(reply []byte, d claim.Digest) (version, error) {
 // info asks the stream's leader, which stamps the records, for the settings of
 // the stream and for its time.
 func (s *Store) info(ctx context.Context) (*jetstream.StreamInfo, error) {
-	reply, err := s.ask(ctx, &nats.Msg{Subject: s.api + "STREAM.INFO." + s.stream})
+	reply, _, err := s.ask(ctx, &nats.Msg{Subject: s.api + "STREAM.INFO." + s.stream})
 	if err != nil {
 		return nil, err
 	}

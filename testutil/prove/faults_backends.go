@@ -12,8 +12,8 @@ import (
 func (s scale) buckets() []experiment {
 	on := func(t *nemesis.Trial) { t.Backend = onNATS }
 	kill := s.trial("F1", "kill, NATS KV", do(nemesis.Kill), every...).with(on).struckOnce(p6, p7, p8).expecting(takenOver)
-	// What is on its way waits for its answer until its context ends, also for one
-	// that was lost with the connection; then its lease may be over.
+	// What was lost with the connection is sent again after half a second. On a busy
+	// machine a lease of a second may be over then.
 	reset := s.trial("F3", "reset, NATS KV", do(nemesis.Reset), p1, p2, p6).with(on)
 	restart := s.paced("F7", "restart, NATS KV", restartBackend, p3, p4, p7).with(on).struckOnce(p7)
 	return []experiment{kill, reset, restart}
