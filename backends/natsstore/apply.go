@@ -36,8 +36,10 @@ type task struct {
 	msg     *nats.Msg
 	writing bool
 	next    claim.Record
-	// doubt says that a copy of a write may have been carried out unheard.
-	doubt bool
+	// doubt says that a copy of a write may have been carried out unheard, whose
+	// verdict would have been promised.
+	doubt    bool
+	promised claim.Verdict
 
 	reply []byte
 	err   error
@@ -147,7 +149,7 @@ func (s *Store) advance(ctx context.Context, t *task) error {
 	case recalled && (over || !write):
 		t.msg, t.known = s.newRead(digest), false
 		return nil
-	case t.doubt && (write || !carriedOut(t.op)):
+	case t.doubt && (write || !t.carriedOut()):
 		// Somebody wrote since, and maybe between the copy and him the operation had
 		// its effect.
 		return t.undone(errMovedOn)
@@ -177,10 +179,19 @@ func (s *Store) advance(ctx context.Context, t *task) error {
 
 var errMovedOn = errors.New("natsstore: the answer to a write was lost, and the record has moved on")
 
-// carriedOut reports whether the answer that Step gave without a write shows that op
-// was carried out before.
-func carriedOut(op *claim.Op) bool {
-	return op.Err == nil && (op.Kind != claim.OpTryClaim || op.Verdict.Outcome == claim.Claimed)
+// carriedOut reports whether the answer that Step gave without a write shows that a
+// copy was carried out. A claim that is repeated is not told of a takeover; this one
+// is its first answer.
+func (t *task) carriedOut() bool {
+	if t.op.Err != nil || t.op.Kind != claim.OpTryClaim {
+		return t.op.Err == nil
+	}
+	v := &t.op.Verdict
+	if v.Outcome != claim.Claimed || v.Grant != t.promised.Grant {
+		return false
+	}
+	v.Takeover = t.promised.Takeover
+	return true
 }
 
 // undone says what is known of t when it goes no further because of err.
@@ -278,7 +289,7 @@ func (s *Store) landWrite(t *task) bool {
 	s.own.drop(digest)
 	if err == errConflict && t.conflicts < maxConflicts {
 		t.conflicts++
-		t.known = false
+		t.known, t.promised = false, t.op.Verdict
 		return false
 	}
 	if t.doubt {

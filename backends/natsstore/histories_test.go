@@ -54,6 +54,8 @@ func record(t *testing.T, g *ground, w histories.Workload) {
 			store.SendAgainAfter(15 * time.Millisecond)
 		}
 		clients[i].Store = store
+		// A leader stamps a write before the other servers have it.
+		clients[i].EarlyClock = g.replicas > 1
 	}
 	strike := func(ctx context.Context) {
 		if g.strike != nil {

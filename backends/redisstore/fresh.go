@@ -198,12 +198,12 @@ func (p *fresh) land() (o outcome) {
 	}
 	o.unable = p.fate == nil && (unable(p.echo.Err()) || unable(p.time.Err()))
 	for _, c := range p.claims {
-		err := c.cmd.Err()
-		switch {
-		case p.fate != nil:
+		if p.fate != nil { // and who left the trip behind does not look at its commands
 			c.op.Fail(p.fate)
 			continue
-		case err != nil && !isReply(err):
+		}
+		err := c.cmd.Err()
+		if err != nil && !isReply(err) {
 			c.op.Fail(failure(err, sends))
 			continue
 		}
