@@ -4,13 +4,13 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,11 +50,9 @@ type opened struct {
 	// left deletes all that is over now and returns how much it was; nil without a
 	// cleaner.
 	left func(ctx context.Context) (int, error)
-	db   *sql.DB // nil: not SQL
+	sql  *table // nil: not SQL
 	// fast is how much faster than others' the store's clock is; 0 is 1.
-	fast time.Duration
-	// clean deletes up to limit records that are over; nil where db is.
-	clean func(ctx context.Context, limit int) (int, error)
+	fast  time.Duration
 	close func()
 }
 
@@ -66,7 +64,7 @@ type store interface {
 var candidates = []candidate{
 	{"Redis", "nothing: memory alone", func(b *bench) (*opened, error) { return b.openRedis(nil) }, false},
 	{"Redis, packed", "nothing: memory alone", func(b *bench) (*opened, error) {
-		return b.openRedis(&redisstore.Options{Packed: &redisstore.PackedOptions{ExpectedIDs: 2 * b.set.ids}})
+		return b.openRedis(&redisstore.Options{Packed: &redisstore.PackedOptions{ExpectedIDs: 2 * slices.Max(b.set.ids)}})
 	}, false},
 	{"Redis, appendfsync always", "a crash of the machine", func(b *bench) (*opened, error) {
 		return b.openRedis(nil, "--appendonly", "yes", "--appendfsync", "always")

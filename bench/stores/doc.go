@@ -22,8 +22,8 @@
 // batches, as its server, or its files, tell; nothing is compacted first. Clean-up
 // is the rate of a load whose ids end as fast as they come, cleaner included, by
 // the rate of the same load whose ids stay. Filter is what the memory of a
-// Deduper saves where every message comes twice. Rows are a table of PostgreSQL
-// that has so many.
+// Deduper saves where every message comes twice. Rows are an SQL store's table that
+// has so many.
 //
 // # Flags
 //
@@ -31,9 +31,9 @@
 //	-only REGEXP   only the stores whose name matches
 //	-parts LIST    of rate, bytes, clean, filter and rows (default all)
 //	-turns N       turns of each comparison (default 5)
-//	-ids N         how many ids are remembered for bytes (default 1,000,000)
-//	-rows LIST     sizes of PostgreSQL's table (default 1000000,10000000)
+//	-ids LIST      how many ids are remembered for bytes (default 1000000)
+//	-rows LIST     sizes of an SQL store's table (default 1000000,10000000)
 //	-o DIR         where to write (default ../docs for a full run of everything,
-//	               else nowhere)
+//	               else nowhere); figures there that the run has not measured stay
 //	-json          print the report as JSON instead of text
 package main

@@ -126,7 +126,7 @@ var errOver = errors.New("the sample is over")
 
 // fill has a store handle n messages in batches.
 func (b *bench) fill(s store, n int) error {
-	const per = 500
+	const per = 1000
 	var left atomic.Int64
 	left.Store(int64(n))
 	errs := make([]error, batched.callers)

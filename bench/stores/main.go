@@ -29,7 +29,7 @@ func main() {
 type settings struct {
 	only  *regexp.Regexp
 	parts []string
-	ids   int
+	ids   []int
 	rows  []int
 	out   string
 	json  bool
@@ -45,16 +45,16 @@ var allParts = []string{"rate", "bytes", "clean", "filter", "rows"}
 
 func parse(args []string, stderr io.Writer) (*settings, error) {
 	s := &settings{warm: 200 * time.Millisecond, sample: 800 * time.Millisecond, life: time.Second}
-	var only, parts, rows string
+	var only, parts, ids, rows string
 	f := flag.NewFlagSet("stores", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.BoolVar(&s.short, "short", false, "seconds instead of minutes; the figures mean nothing")
 	f.StringVar(&only, "only", "", "only the stores whose name matches this regular expression")
 	f.StringVar(&parts, "parts", strings.Join(allParts, ","), "what to measure")
 	f.IntVar(&s.turns, "turns", 5, "of each comparison")
-	f.IntVar(&s.ids, "ids", 1_000_000, "how many ids are remembered for bytes")
-	f.StringVar(&rows, "rows", "1000000,10000000", "sizes of PostgreSQL's table")
-	f.StringVar(&s.out, "o", "", "write the documents into this folder (default ../docs for a full run of everything, else nowhere)")
+	f.StringVar(&ids, "ids", "1000000", "how many ids are remembered for bytes")
+	f.StringVar(&rows, "rows", "1000000,10000000", "sizes of an SQL store's table")
+	f.StringVar(&s.out, "o", "", "write the documents into this folder, where figures that were not measured stay (default ../docs for a full run of everything, else nowhere)")
 	f.BoolVar(&s.json, "json", false, "print the report as JSON")
 	if err := f.Parse(args); err != nil {
 		return nil, err
@@ -73,26 +73,35 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 		}
 	}
 	if s.short {
-		s.turns, s.warm, s.sample, s.life = 2, 20*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond
-		s.ids, rows = 2000, "2000,20000"
+		s.turns, s.warm, s.sample, s.life = 2, 20*time.Millisecond, 50*time.Millisecond, 300*time.Millisecond
+		ids, rows = "2000,4000", "2000,20000"
 	}
-	for number := range strings.SplitSeq(rows, ",") {
-		n, err := strconv.Atoi(number)
-		if err != nil || n < 1 {
-			return nil, fmt.Errorf("stores: -rows: %q is no list of numbers of rows", rows)
-		}
-		s.rows = append(s.rows, n)
+	if s.ids, err = sizes(ids); err != nil {
+		return nil, fmt.Errorf("stores: -ids: %w", err)
+	}
+	if s.rows, err = sizes(rows); err != nil {
+		return nil, fmt.Errorf("stores: -rows: %w", err)
 	}
 	if s.turns < 1 {
 		return nil, fmt.Errorf("stores: -turns is %d, want 1 or more", s.turns)
-	}
-	if s.ids < 1000 {
-		return nil, fmt.Errorf("stores: -ids is %d, want 1,000 or more", s.ids)
 	}
 	if s.out == "" && !s.short && only == "" && len(s.parts) == len(allParts) {
 		s.out = "../docs"
 	}
 	return s, nil
+}
+
+// sizes reads a list of rising numbers.
+func sizes(list string) (all []int, err error) {
+	last := 999
+	for number := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(number)
+		if err != nil || n <= last {
+			return nil, fmt.Errorf("%q is no list of rising numbers from 1,000 on", list)
+		}
+		all, last = append(all, n), n
+	}
+	return all, nil
 }
 
 func (s *settings) wants(part string) bool { return slices.Contains(s.parts, part) }
@@ -113,7 +122,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = print(r, s, stdout)
 	}
 	if err == nil && s.out != "" && !r.void() {
-		err = r.write(s.out)
+		err = r.merge(s.out, len(s.parts) == len(allParts) && s.only.String() == "")
+		if err == nil {
+			err = r.write(s.out)
+		}
 	}
 	switch {
 	case err != nil:

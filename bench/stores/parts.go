@@ -75,19 +75,22 @@ func (b *bench) bytes(o *opened, row *figures) error {
 	if err != nil {
 		return err
 	}
-	begun := time.Now()
-	if err := b.fill(o.store, b.set.ids); err != nil {
-		return err
+	begun, filled := time.Now(), 0
+	for _, ids := range b.set.ids {
+		if err := b.fill(o.store, ids-filled); err != nil {
+			return err
+		}
+		filled = ids
+		after, indexes, err := o.size()
+		if err != nil {
+			return err
+		}
+		perID := func(n int64) float64 { return significant(float64(n) / float64(ids)) }
+		s := taken{IDs: ids, Bytes: perID(after - before), IndexBytes: perID(indexes - indexesBefore)}
+		row.Bytes = append(row.Bytes, s)
+		b.progress("%s: %.0f bytes an id, %.0f of them indexes, by %s ids in %v",
+			row.Name, s.Bytes, s.IndexBytes, grouped(int64(s.IDs)), time.Since(begun).Round(time.Second))
 	}
-	took := time.Since(begun)
-	after, indexes, err := o.size()
-	if err != nil {
-		return err
-	}
-	perID := func(n int64) float64 { return significant(float64(n) / float64(b.set.ids)) }
-	row.Bytes, row.IndexBytes, row.IDs = perID(after-before), perID(indexes-indexesBefore), b.set.ids
-	b.progress("%s: %.0f bytes an id, %.0f of them indexes, by %s ids in %v",
-		row.Name, row.Bytes, row.IndexBytes, grouped(int64(row.IDs)), took.Round(time.Second))
 	return nil
 }
 

@@ -3,8 +3,11 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"os/exec"
@@ -17,8 +20,18 @@ import (
 	"time"
 )
 
-// report is what a run has found, as stores.json has it.
+// report is what runs have found, as stores.json has it.
 type report struct {
+	written
+	// Before are runs of which figures were kept.
+	Before  []written  `json:"before,omitempty"`
+	Stores  []*figures `json:"stores"`
+	LeftOut []string   `json:"left_out"`
+	Failed  []string   `json:"failed"`
+}
+
+// written says what a run was.
+type written struct {
 	Command  string            `json:"command"`
 	Begun    time.Time         `json:"begun"`
 	Elapsed  string            `json:"elapsed"`
@@ -26,10 +39,6 @@ type report struct {
 	Machine  string            `json:"machine"`
 	Load     string            `json:"load_average_at_start"`
 	Versions map[string]string `json:"versions"`
-	Stores   []*figures        `json:"stores"`
-	Rows     []grown           `json:"rows"`
-	LeftOut  []string          `json:"left_out"`
-	Failed   []string          `json:"failed"`
 }
 
 // figures are those of one store. What was not measured is zero.
@@ -37,10 +46,7 @@ type figures struct {
 	Name     string     `json:"name"`
 	Survives string     `json:"survives"`
 	Rates    []compared `json:"rates"`
-	// Bytes are what an id takes, IndexBytes those of indexes among them.
-	Bytes      float64 `json:"bytes"`
-	IndexBytes float64 `json:"index_bytes"`
-	IDs        int     `json:"ids"`
+	Bytes    []taken    `json:"bytes"`
 	// Cleaning is the rate while ids end by the rate while they stay, Behind the
 	// part of those that ended that the cleaner had left when the load ended.
 	Cleaning float64 `json:"cleaning"`
@@ -48,6 +54,15 @@ type figures struct {
 	// Filter is the rate of messages that come twice with the process's memory of
 	// what is done by that without.
 	Filter float64 `json:"filter"`
+	Rows   []grown `json:"rows,omitempty"`
+}
+
+// taken is what an id takes where there are so many. IndexBytes are those of indexes
+// among the Bytes.
+type taken struct {
+	IDs        int     `json:"ids"`
+	Bytes      float64 `json:"bytes"`
+	IndexBytes float64 `json:"index_bytes"`
 }
 
 // compared is a rate of messages a second, and its ratio to Redis'. Rate is 0 when
@@ -68,11 +83,60 @@ func (c compared) String() string {
 
 func newReport(s *settings, args []string) *report {
 	load, _ := os.ReadFile("/proc/loadavg")
-	return &report{
+	return &report{written: written{
 		Command: strings.Join(append([]string{"go run -C bench ./stores"}, args...), " "),
 		Begun:   time.Now().UTC().Truncate(time.Second), Short: s.short, Machine: machine(), Versions: versions(),
 		Load: strings.Join(strings.Fields(string(load))[:min(3, len(strings.Fields(string(load))))], " "),
+	}}
+}
+
+// merge takes over from the report in a folder what this one has not. whole says that
+// it has all that is to be had.
+func (r *report) merge(dir string, whole bool) error {
+	data, err := os.ReadFile(filepath.Join(dir, "stores.json"))
+	if whole || errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
+	var before report
+	if err == nil {
+		err = json.Unmarshal(data, &before)
+	}
+	if err != nil {
+		return fmt.Errorf("stores: the figures in %s: %w", dir, err)
+	}
+	r.Before = append(before.Before, before.written)
+	stores := before.Stores
+	for _, f := range r.Stores {
+		at := slices.IndexFunc(stores, func(o *figures) bool { return o.Name == f.Name })
+		if at < 0 {
+			stores = append(stores, f)
+			continue
+		}
+		stores[at].take(f)
+	}
+	r.Stores = stores
+	return nil
+}
+
+// take sets what o has measured.
+func (f *figures) take(o *figures) {
+	if len(o.Rates) > 0 {
+		f.Rates = o.Rates
+	}
+	if o.Cleaning > 0 {
+		f.Cleaning, f.Behind = o.Cleaning, o.Behind
+	}
+	if o.Filter > 0 {
+		f.Filter = o.Filter
+	}
+	if len(o.Rows) > 0 {
+		f.Rows = o.Rows
+	}
+	for _, s := range o.Bytes {
+		f.Bytes = slices.DeleteFunc(f.Bytes, func(old taken) bool { return old.IDs == s.IDs })
+		f.Bytes = append(f.Bytes, s)
+	}
+	slices.SortFunc(f.Bytes, func(a, b taken) int { return cmp.Compare(a.IDs, b.IDs) })
 }
 
 // void reports whether rates were asked for and none counts.
@@ -95,7 +159,11 @@ func (r *report) tables() string {
 	for _, l := range loads {
 		fmt.Fprintf(&b, " %s |", l.Name)
 	}
-	b.WriteString(" bytes an id (indexes) | while ids end | local memory |\n|---|---|---|---|---|---|---|---|\n")
+	sizes := r.sizes()
+	for _, n := range sizes {
+		fmt.Fprintf(&b, " bytes an id of %s (indexes) |", grouped(int64(n)))
+	}
+	b.WriteString(" while ids end | local memory |\n|---|---|" + strings.Repeat("---|", len(loads)+len(sizes)+2) + "\n")
 	for _, f := range r.Stores {
 		fmt.Fprintf(&b, "| %s | %s |", f.Name, f.Survives)
 		for i := range loads {
@@ -105,13 +173,10 @@ func (r *report) tables() string {
 			}
 			fmt.Fprintf(&b, " %s |", cell)
 		}
-		bytes, cleaning, filter := "–", "–", "–"
-		if f.IDs > 0 {
-			bytes = fmt.Sprintf("%.0f", f.Bytes)
-			if f.IndexBytes > 0 {
-				bytes += fmt.Sprintf(" (%.0f)", f.IndexBytes)
-			}
+		for _, n := range sizes {
+			fmt.Fprintf(&b, " %s |", f.bytesOf(n))
 		}
+		cleaning, filter := "–", "–"
 		if f.Cleaning > 0 {
 			cleaning = short(f.Cleaning)
 			if f.Behind >= 0.01 {
@@ -121,16 +186,45 @@ func (r *report) tables() string {
 		if f.Filter > 0 {
 			filter = short(f.Filter)
 		}
-		fmt.Fprintf(&b, " %s | %s | %s |\n", bytes, cleaning, filter)
+		fmt.Fprintf(&b, " %s | %s |\n", cleaning, filter)
 	}
-	if len(r.Rows) > 0 {
-		b.WriteString("\n| rows of PostgreSQL | bytes a row (indexes) | inserted a second | claim, p50 | p99 | batches, of an empty table's rate | 500 rows cleaned in |\n|---|---|---|---|---|---|---|\n")
-		for _, g := range r.Rows {
-			fmt.Fprintf(&b, "| %s | %.0f (%.0f) | %s | %.0f µs | %.0f µs | %s | %s ms |\n", grouped(int64(g.Rows)), g.Bytes, g.IndexBytes,
+	begun := false
+	for _, f := range r.Stores {
+		for _, g := range f.Rows {
+			if !begun {
+				b.WriteString("\n| table | rows | bytes a row (indexes) | inserted a second | claim, p50 | p99 | batches, of an empty table's rate | 500 rows cleaned in |\n|---|---|---|---|---|---|---|---|\n")
+				begun = true
+			}
+			fmt.Fprintf(&b, "| %s | %s | %.0f (%.0f) | %s | %.0f µs | %.0f µs | %s | %s ms |\n", f.Name, grouped(int64(g.Rows)), g.Bytes, g.IndexBytes,
 				grouped(int64(g.Load)), g.P50, g.P99, short(g.OfEmpty), short(g.Clean))
 		}
 	}
 	return b.String()
+}
+
+// sizes are the numbers of ids that bytes were measured with.
+func (r *report) sizes() (all []int) {
+	for _, f := range r.Stores {
+		for _, s := range f.Bytes {
+			all = append(all, s.IDs)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// bytesOf is the cell of the bytes with so many ids.
+func (f *figures) bytesOf(ids int) string {
+	for _, s := range f.Bytes {
+		switch {
+		case s.IDs != ids:
+		case s.IndexBytes > 0:
+			return fmt.Sprintf("%.0f (%.0f)", s.Bytes, s.IndexBytes)
+		default:
+			return fmt.Sprintf("%.0f", s.Bytes)
+		}
+	}
+	return "–"
 }
 
 // write writes stores.md and stores.json into a folder.
@@ -152,10 +246,13 @@ func (r *report) write(dir string) error {
 
 func (r *report) document() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, `# Stores, side by side
-
-Written by `+"`%s`"+`, which took %s from %s on: %s; load averages when it began: %s.
-%s. The command's documentation says how each figure is taken; all figures are in [stores.json](stores.json).
+	b.WriteString("# Stores, side by side\n\n")
+	fmt.Fprintf(&b, "Written by %s.\n", r.written)
+	for _, w := range slices.Backward(r.Before) {
+		fmt.Fprintf(&b, "What it did not measure was kept of %s.\n", w)
+	}
+	fmt.Fprintf(&b, `
+The command's documentation says how each figure is taken; all figures are in [stores.json](stores.json).
 
 Messages a second, each a claim and a completion by the store's own methods, with the ratio to Redis under the same load in brackets. Absolute
 figures belong to this machine, whose two cores the servers, the client and whatever else ran there shared; the ratios were taken in turn. *While ids
@@ -163,7 +260,7 @@ end* is the rate of batches whose ids end as fast as they come, cleaner included
 64 callers of a Deduper whose messages all come twice, by that with "MemorySize: Off".
 
 %s
-`, r.Command, r.Elapsed, r.Begun.Format("2006-01-02 15:04 MST"), r.Machine, r.Load, r.versionList(), r.tables())
+`, r.tables())
 	if len(r.LeftOut) > 0 {
 		fmt.Fprintf(&b, "Not installed, and left out: %s.\n\n", strings.Join(r.LeftOut, "; "))
 	}
@@ -174,13 +271,19 @@ end* is the rate of batches whose ids end as fast as they come, cleaner included
 	return b.String()
 }
 
+// String says what the run was, in a sentence without its full stop.
+func (w written) String() string {
+	return fmt.Sprintf("`%s`, which took %s from %s on: %s; load averages when it began: %s; %s",
+		w.Command, w.Elapsed, w.Begun.Format("2006-01-02 15:04 MST"), w.Machine, w.Load, w.versionList())
+}
+
 // notes are what one has to know to read the table.
 const notes = `What the figures do not say:
 
 - The row of Redis is Redis beside itself: what its ratios are off 1 by is what this machine does to all of them. *Void*: Redis moved by more than 20 % in most turns.
   A dash: not measured, or void.
 - SQL servers wait for the disk at every commit unless the row says otherwise, and Redis writes nothing. The row of Redis that syncs is the one to compare them with
-  where records must survive. Pools have 32 connections; tables, 1 GB of shared buffers.
+  where records must survive. Pools have 32 connections, SQLite's has one; tables, 1 GB of shared buffers.
 - NATS runs in the process of the benchmark, with one replica, and syncs every two minutes. Its index takes memory as well: see [natskv](natskv.md).
 - *Bytes* are as the load left them, before a vacuum or a compaction: used memory of Redis, heap of the process, files of Pebble with its log, messages of the stream,
   pages of tables and indexes.
@@ -189,9 +292,9 @@ const notes = `What the figures do not say:
   The latencies of claims and of cleaning are of one stretch each, without turns: what else the machine did is in them.
 `
 
-func (r *report) versionList() string {
+func (w written) versionList() string {
 	var all []string
-	for name, version := range r.Versions {
+	for name, version := range w.Versions {
 		all = append(all, name+" "+version)
 	}
 	slices.Sort(all)

@@ -3,12 +3,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
 )
 
-// grown is what PostgreSQL does with a table of so many rows.
+// grown is what an SQL store does with a table of so many rows.
 type grown struct {
 	Rows int `json:"rows"`
 	// Bytes are of a row, IndexBytes those of its two indexes among them.
@@ -27,49 +28,40 @@ type grown struct {
 	Clean float64 `json:"clean_ms"`
 }
 
-// rows measures tables of PostgreSQL that grow, beside one that begins empty.
-func (b *bench) rows() error {
-	b.ending = false
-	large, err := b.openPostgres("on")
-	if err != nil {
-		return err
-	}
-	defer large.close()
+// rows measures a table that grows, beside one of the same store that begins empty.
+func (b *bench) rows(c candidate, large *opened, row *figures) error {
 	loaded := 0
 	for _, want := range b.set.rows {
 		begun := time.Now()
 		from := loaded
 		for loaded < want {
 			n := min(want-loaded, 100_000)
-			if err := b.insert(large, loaded, n); err != nil {
+			if err := large.sql.insert(b.ctx, loaded, n); err != nil {
 				return err
 			}
 			loaded += n
 		}
 		g := grown{Rows: want, Load: significant(float64(want-from) / time.Since(begun).Seconds())}
-		if err := b.grown(large, &g); err != nil {
+		if err := b.grown(c, large, &g); err != nil {
 			return err
 		}
-		b.report.Rows = append(b.report.Rows, g)
-		b.progress("%s rows: %.0f bytes, %.0f of them indexes, claim %.0f µs (p99 %.0f), batches %.2f of an empty table's, 500 rows deleted in %.0f ms",
-			grouped(int64(g.Rows)), g.Bytes, g.IndexBytes, g.P50, g.P99, g.OfEmpty, g.Clean)
+		row.Rows = append(row.Rows, g)
+		b.progress("%s, %s rows: %.0f bytes, %.0f of them indexes, claim %.0f µs (p99 %.0f), batches %.2f of an empty table's, 500 rows deleted in %.0f ms",
+			row.Name, grouped(int64(g.Rows)), g.Bytes, g.IndexBytes, g.P50, g.P99, g.OfEmpty, g.Clean)
 	}
 	return nil
 }
 
 // insert adds rows of ids that were done, in the order of their ends, as years of
 // claims and cleaning leave them. Every thousandth is over.
-func (b *bench) insert(o *opened, from, n int) error {
-	_, err := o.db.ExecContext(b.ctx, fmt.Sprintf("INSERT INTO once_claims (digest, state, flags, fence, expires) "+
-		"SELECT decode(md5(i::text), 'hex'), 3, 0, i %% 10000, "+
-		"CASE WHEN i %% 1000 = 0 THEN i ELSE (extract(epoch from now()) * 1000000)::bigint + 86400000000 + i END "+
-		"FROM generate_series(%d, %d) AS i", from, from+n-1))
+func (t *table) insert(ctx context.Context, from, n int) error {
+	_, err := t.db.ExecContext(ctx, fmt.Sprintf(t.rows, from, from+n-1))
 	return err
 }
 
-func (b *bench) grown(large *opened, g *grown) error {
-	for _, statement := range []string{"VACUUM ANALYZE once_claims", "CHECKPOINT"} {
-		if _, err := large.db.ExecContext(b.ctx, statement); err != nil {
+func (b *bench) grown(c candidate, large *opened, g *grown) error {
+	for _, statement := range large.sql.settle {
+		if _, err := large.sql.db.ExecContext(b.ctx, statement); err != nil {
 			return err
 		}
 	}
@@ -79,7 +71,7 @@ func (b *bench) grown(large *opened, g *grown) error {
 	}
 	g.Bytes, g.IndexBytes = significant(float64(size)/float64(g.Rows)), significant(float64(indexes)/float64(g.Rows))
 
-	empty, err := b.openPostgres("on")
+	empty, err := c.open(b)
 	if err != nil {
 		return err
 	}
@@ -111,7 +103,7 @@ func (b *bench) grown(large *opened, g *grown) error {
 	g.P50, g.P99 = micros(claims[len(claims)/2]), micros(claims[len(claims)*99/100])
 	for range b.set.turns {
 		n := time.Now()
-		if _, err := large.clean(b.ctx, min(500, g.Rows/1000/b.set.turns)); err != nil {
+		if _, err := large.sql.clean(b.ctx, min(500, g.Rows/1000/b.set.turns)); err != nil {
 			return err
 		}
 		cleans = append(cleans, time.Since(n))

@@ -20,7 +20,46 @@ var (
 	mariadbSettings  = []string{"innodb-buffer-pool-size=1G", "innodb-log-file-size=1G", "innodb-flush-log-at-trx-commit=1"}
 )
 
-// connections is how many a pool has.
+// table is what the part of rows needs of an SQL store.
+type table struct {
+	db *sql.DB
+	// rows is the statement that inserts finished ids, with a format's places for the
+	// first number and the last.
+	rows string
+	// settle are statements to be carried out before sizes are asked for.
+	settle []string
+	// clean deletes up to limit records that are over.
+	clean func(ctx context.Context, limit int) (int, error)
+}
+
+// dialects are the tables of the databases.
+var dialects = map[sqlstore.Dialect]table{
+	sqlstore.Postgres: {
+		rows: "INSERT INTO once_claims (digest, state, flags, fence, expires) " +
+			"SELECT decode(md5(i::text), 'hex'), 3, 0, i %% 10000, " +
+			"CASE WHEN i %% 1000 = 0 THEN i ELSE (extract(epoch from now()) * 1000000)::bigint + 86400000000 + i END " +
+			"FROM generate_series(%d, %d) AS i",
+		settle: []string{"VACUUM ANALYZE once_claims", "CHECKPOINT"},
+	},
+	sqlstore.MySQL: {
+		rows: "INSERT INTO once_claims (digest, state, flags, fence, expires) " +
+			"SELECT unhex(md5(seq)), 3, 0, seq %% 10000, " +
+			"CASE WHEN seq %% 1000 = 0 THEN seq ELSE unix_timestamp() * 1000000 + 86400000000 + seq END FROM seq_%d_to_%d",
+		settle: []string{"ANALYZE TABLE once_claims"},
+	},
+	// SQLite has no digests. A product with an odd number, modulo a power of two, is
+	// another one for each, and in no order.
+	sqlstore.SQLite: {
+		rows: "INSERT INTO once_claims (digest, state, flags, fence, expires) " +
+			"WITH RECURSIVE r (i) AS (SELECT %d UNION ALL SELECT i + 1 FROM r WHERE i < %d) " +
+			"SELECT unhex(printf('%%08x%%08x%%016x', i * 2654435761 %% 4294967296, i, i)), 3, 0, i %% 10000, " +
+			"CASE WHEN i %% 1000 = 0 THEN i ELSE unixepoch() * 1000000 + 86400000000 + i END FROM r",
+		settle: []string{"PRAGMA wal_checkpoint(TRUNCATE)", "ANALYZE"},
+	},
+}
+
+// connections is how many a pool has. SQLite's has one: its log grows while anybody
+// reads.
 const connections = 32
 
 // server returns a server that the run's candidates share, started by run.
@@ -81,8 +120,12 @@ func (b *bench) openSQL(d sqltest.Database, dialect sqlstore.Dialect, query stri
 	if err != nil {
 		return nil, err
 	}
-	db.SetMaxOpenConns(connections)
-	db.SetMaxIdleConns(connections)
+	pool := connections
+	if dialect == sqlstore.SQLite {
+		pool = 1
+	}
+	db.SetMaxOpenConns(pool)
+	db.SetMaxIdleConns(pool)
 	o := &sqlstore.Options{MaxBatch: 1000}
 	err = sqlstore.Migrate(b.ctx, db, dialect, o)
 	var s *sqlstore.Store
@@ -104,9 +147,11 @@ func (b *bench) openSQL(d sqltest.Database, dialect sqlstore.Dialect, query stri
 		_ = db.Close()
 		return nil, err
 	}
+	rows := dialects[dialect]
+	rows.db, rows.clean = db, s.Clean
 	return &opened{
 		store: s,
-		db:    db,
+		sql:   &rows,
 		size: func() (bytes, indexes int64, err error) {
 			if err = prepare(); err == nil {
 				err = db.QueryRowContext(b.ctx, query).Scan(&bytes, &indexes)
@@ -118,7 +163,6 @@ func (b *bench) openSQL(d sqltest.Database, dialect sqlstore.Dialect, query stri
 		},
 		// One statement: what ends while it runs is not over yet.
 		left:  func(ctx context.Context) (int, error) { return s.Clean(ctx, 1_000_000) },
-		clean: s.Clean,
 		close: func() { _ = db.Close() },
 	}, nil
 }
