@@ -247,6 +247,10 @@ func TestTheFenceOfATripThatTookLongIsOfItsEnd(t *testing.T) {
 	if passed := time.UnixMicro(int64(v.Grant.Fence)).Sub(asked); passed < 60*time.Millisecond {
 		t.Errorf("the fence is of %v after the claim was sent, which took 60ms to the server", passed)
 	}
+	p.Delay(0)
+	if n := requests(p, "echo", func() { mustClaim(t, store, newKey(t), newRequest()) }); n != 0 {
+		t.Error("the next claim goes without the script too, and may take as long")
+	}
 }
 
 // The first request may have taken effect, so the second that certainly did not says

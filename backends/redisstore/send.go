@@ -33,9 +33,11 @@ func (s *Store) apply(ctx context.Context, f *flight, ops []*claim.Op) (landed b
 	s.book(ctx, f, stateScript, s.hope.any(), s.lean)
 	landed = s.fly(ctx, f)
 	left := f.fresh.land()
-	met, claims := f.met()
-	// A trip that takes so long is better made by the script too.
-	s.hope.note(met+len(left.anew), claims)
+	if len(left.anew) > 0 {
+		s.hope.lose()
+	} else {
+		s.hope.note(f.met())
+	}
 	s.finish(ctx, &left)
 	return landed
 }
