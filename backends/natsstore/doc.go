@@ -28,8 +28,9 @@
 // A write that the server refused has not happened: claim.ErrUnavailable. So is
 // one that was never sent; while the connection is down, operations wait for it
 // within their context and send nothing. A message without an answer is sent again
-// every half second: the client does not tell what a connection took with it, and the
-// revision in a write lets one of its copies through at most. A write that found no
+// after half a second, and the writes of a batch where the connection was lost since:
+// the client does not tell what it took with it, and the revision in a write lets one
+// of its copies through at most. A write that found no
 // answer within its context, or whose copies are refused by a record that does not
 // show its effect, is claim.ErrUnknown. It may still arrive; the revision decides.
 //

@@ -74,11 +74,11 @@ func (s *Store) request(ctx context.Context, m *nats.Msg) ([]byte, error) {
 	}
 }
 
-// ask sends m, which may have copies, until there is a reply. unheard says that
-// something was sent to which there was none.
+// ask sends m, which may have copies, until there is a reply, and waits twice as long
+// for each next one. unheard says that something was sent to which there was none.
 func (s *Store) ask(ctx context.Context, m *nats.Msg) (reply []byte, unheard bool, err error) {
-	for {
-		try, cancel := context.WithTimeout(ctx, s.silence)
+	for silence := s.silence; ; silence *= 2 {
+		try, cancel := context.WithTimeout(ctx, silence)
 		reply, err = s.request(try, m)
 		silent := try.Err() != nil
 		cancel()
@@ -172,6 +172,7 @@ func (s *Store) flight(ctx context.Context, tasks []*task) {
 	}
 	// The connection may be gone, and the subscription with it.
 	defer func() { _ = sub.Unsubscribe() }()
+	reconnects := s.nc.Stats().Reconnects
 	open := 0
 	for i, t := range tasks {
 		t.msg.Reply = inbox + strconv.Itoa(i)
@@ -186,8 +187,11 @@ func (s *Store) flight(ctx context.Context, tasks []*task) {
 	for open > 0 {
 		select {
 		case <-again.C:
+			// So many writes are not sent again because a server is slow.
+			before := reconnects
+			reconnects = s.nc.Stats().Reconnects
 			for _, t := range tasks {
-				if t.err == errNoReply {
+				if t.err == errNoReply && (!t.writing || reconnects > before) {
 					t.doubt = t.doubt || t.writing
 					_ = s.nc.PublishMsg(t.msg) // or at the next tick
 				}
