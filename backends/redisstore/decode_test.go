@@ -274,3 +274,23 @@ func TestNumbersFitTheirCells(t *testing.T) {
 		t.Error("a duration is not cut to the microsecond")
 	}
 }
+
+// What the short script leaves to the other one is in doubt when a copy of the call
+// was sent before: that one may have carried it out.
+func TestWhatIsAskedAfterACopyIsInDoubt(t *testing.T) {
+	for sends, want := range map[int64]again{1: 0, 2: doubtful} {
+		key, err := claim.NewKey("", "consumer", "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		op := &claim.Op{Kind: claim.OpMarkDone, Key: key}
+		c := landed(string(nonceForTests[:])+cells(1000)+"?", op)
+		c.run = doneScript
+		c.stamp.sends.Store(sends)
+		var u unsettled
+		c.land(&u)
+		if op.Err != nil || len(u.asked) != 1 || u.asked[0] != op || u.doubt != want {
+			t.Errorf("sent %d times: %+v, error %v; want the operation asked for, doubt %d", sends, u, op.Err, want)
+		}
+	}
+}
